@@ -19,6 +19,7 @@ mod import;
 mod index;
 mod keys;
 mod licenses;
+mod lists;
 mod man;
 mod progress;
 mod query;

@@ -368,3 +368,42 @@ fn the_file_says_of_a_recorder_what_its_store_does() {
     assert!(wireshark.status.success() && said(&wireshark).is_empty(), "{}", said(&wireshark));
     assert_eq!(comments(&std::fs::read(&file).expect("a file")), comments(&local.stdout));
 }
+
+/// 20,000 addresses are more than a query string holds.
+#[test]
+fn a_long_list_is_asked_of_recorders_too() {
+    let all = packets(4000, 0, 1);
+    let (folder, hosts) = (store_of(&all), tempfile::NamedTempFile::new().expect("a file"));
+    let store = folder.path().join("store");
+    let address = |number: u32| std::net::Ipv4Addr::from_bits(number).to_string();
+    let of_packet = |packet: &Packet| {
+        let source = packet.bytes.get(26..30)?;
+        Some(u32::from_be_bytes(source.try_into().ok()?))
+    };
+    let listed = all.iter().step_by(7).filter_map(of_packet).chain((0..20_000).map(|n| 0xc633_0000 + 2 * n));
+    std::fs::write(hosts.path(), listed.map(address).collect::<Vec<_>>().join("\n")).expect("written");
+    let service = Service::start(&store);
+    let list = ["--hosts-file".as_ref(), hosts.path().as_os_str()];
+    let of = |target: [&std::ffi::OsStr; 2], form: &[&str]| {
+        let form = form.iter().map(AsRef::as_ref);
+        let output =
+            run(["extract".as_ref(), "-q".as_ref()].into_iter().chain(target).chain(list).chain(form));
+        assert!(output.status.success(), "{}", said(&output));
+        output.stdout
+    };
+    let (local, remote) = (["--store".as_ref(), store.as_os_str()], ["--url".as_ref(), service.url.as_ref()]);
+    let found = read_pcap(&of(local, &["-o", "-"]));
+    assert!(found.len() > 500 && found.len() < all.len(), "{} packets", found.len());
+    assert_same(&read_pcap(&of(remote, &["-o", "-"])), &found, "over HTTP");
+    for form in ["--count", "--estimate"] {
+        assert_eq!(of(remote, &[form]), of(local, &[form]), "{form}");
+    }
+    assert_eq!(of(remote, &["--count", "--hits", "-"]), of(local, &["--count", "--hits", "-"]));
+    // Two and a half million short entries are more than a request may have.
+    std::fs::write(hosts.path(), "::1,".repeat(1_000_000 + (100 << 10))).expect("written");
+    let output = run(["extract".as_ref(), "--count".as_ref(), "--url".as_ref(), service.url.as_ref()]
+        .into_iter()
+        .chain(list));
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("more than 1048576 entries"), "{}", said(&output));
+}

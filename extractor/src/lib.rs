@@ -14,6 +14,7 @@ mod extract;
 pub mod flows;
 mod fragments;
 mod history;
+pub mod lists;
 mod memory;
 mod plan;
 mod query;
@@ -24,6 +25,7 @@ mod stream;
 mod sys;
 pub mod time_text;
 mod transform;
+mod view_mode;
 
 pub use answer::completeness::{
     Asked, Completeness, Damage, Gap, LISTED_MAX, ReachedLimit, RecorderCompleteness, RejectedIndex,
@@ -43,7 +45,10 @@ pub use history::overview_cache::OverviewCache;
 pub use memory::ANSWERS_BYTES_MAX;
 pub use netrewind_store::time::Span;
 pub use plan::tunnel_terms::TunnelDemands;
-pub use query::{AnswerLimits, DEDUP_WINDOW_MAX, DedupWindow, JoinedFilter, Query, TimeRange, ViewMode};
-pub use sink::{AnswerPacket, AnswerRecords, CountSink, PcapSink, PcapngSink, Preface, Sink, Wants};
+pub use query::{AnswerLimits, DEDUP_WINDOW_MAX, DedupWindow, JoinedFilter, Query, TimeRange};
+pub use sink::{
+    AnswerPacket, AnswerRecords, CountSink, PcapSink, PcapngSink, Preface, SECRETS_BYTES_MAX, Sink, Wants,
+};
 pub use stream::{Chunk, Ends, Speaker, Stream, StreamEnd};
 pub use transform::dedup::{DEDUP_PACKETS_MAX, Dedup};
+pub use view_mode::ViewMode;

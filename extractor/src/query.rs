@@ -6,33 +6,9 @@ use netrewind_flows::conversation::FlowId;
 use netrewind_store::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::lists::ListDemands;
 use crate::plan::tunnel_terms::TunnelDemands;
-
-/// Views of a packet that the filter sees. A packet's views are itself and every inner packet that peeling known tunnels
-/// exposes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ViewMode {
-    /// The innermost one, as if every tunnel had ended before the recorder.
-    #[default]
-    Inner,
-    /// Packet as received: the view that tcpdump has.
-    Outer,
-    /// Any of them: a packet is accepted if one of its views is.
-    Any,
-}
-
-impl std::str::FromStr for ViewMode {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "inner" => Ok(Self::Inner),
-            "outer" => Ok(Self::Outer),
-            "any" => Ok(Self::Any),
-            _ => Err(format!("{text:?} is not a view: use inner, outer or any")),
-        }
-    }
-}
+use crate::view_mode::ViewMode;
 
 /// Limits on an answer's size. The answer stops exactly there, and its completeness says so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +91,9 @@ pub struct Query {
     pub interfaces: Vec<String>,
     /// Demands that the packet's tunnels have to meet as well.
     pub tunnels: TunnelDemands,
+    /// Lists that the packet's addresses and ports have to be in as well.
+    #[serde(skip_serializing_if = "ListDemands::are_none")]
+    pub lists: ListDemands,
     /// Replaces each packet by its innermost view, with its own lengths and link type. Limits of bytes count the bytes written.
     pub decapsulate: bool,
     /// Filters that have to accept each packet as well. Each is compiled by itself: no text of the asker can change them. They
@@ -158,6 +137,7 @@ impl Default for Query {
             ignore_vlan: false,
             interfaces: Vec::new(),
             tunnels: TunnelDemands::default(),
+            lists: ListDemands::default(),
             decapsulate: false,
             joined: Vec::new(),
             asked_at: None,
@@ -189,6 +169,7 @@ impl Query {
         !self.filter.trim().is_empty()
             || !self.interfaces.is_empty()
             || self.tunnels != TunnelDemands::default()
+            || !self.lists.are_none()
             || self.chooses_conversations()
             || self.is_restricted()
     }

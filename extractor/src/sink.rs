@@ -6,7 +6,7 @@ mod pcapng;
 
 pub use count::CountSink;
 pub use pcap::PcapSink;
-pub use pcapng::PcapngSink;
+pub use pcapng::{PcapngSink, SECRETS_BYTES_MAX};
 
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_store::layout::RECORD_HEADER_BYTES;

@@ -13,10 +13,12 @@ mod headers;
 mod support;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
+use netrewind_extractor::lists::{AddressList, ListDemands, PortList};
 use netrewind_extractor::{ExtractError, JoinedFilter, NoControl, Query, TunnelDemands, ViewMode};
-use netrewind_packet::tunnel::TunnelKind;
-use netrewind_packet::{PREFIX_BYTES_MAX, dissect};
+use netrewind_packet::tunnel::{TunnelKind, addresses_of};
+use netrewind_packet::{PREFIX_BYTES_MAX, Shape, TransportKey, dissect};
 use netrewind_store::{LinkType, RecordHeader};
 use support::linking::{Own, Parts, linked_model};
 use support::{Chance, Libpcap, Stored, TestStore, extract, name, seed};
@@ -149,7 +151,72 @@ fn accepts(query: &Query, truth: &Truth, libpcap: &mut Libpcap) -> bool {
     {
         return false;
     }
-    accepts_view(truth, query.view, query.ignore_vlan, libpcap)
+    is_listed(query, &truth.views[0]) && accepts_view(truth, query.view, query.ignore_vlan, libpcap)
+}
+
+/// Source and destination of the IP headers that the view shows, and the innermost ports.
+fn ends_of(packet: &Stored, view: ViewMode) -> (Vec<IpAddr>, Vec<u16>) {
+    let dissection = dissect(packet.link_type, &packet.bytes, packet.header.len);
+    let last = dissection.views().len() - 1;
+    let mut headers: Vec<(usize, (IpAddr, IpAddr))> = dissection
+        .layers()
+        .iter()
+        .filter_map(|layer| Some((usize::from(layer.view), addresses_of(*layer, &packet.bytes)?)))
+        .collect();
+    let key = dissection.key;
+    let v4 = |number: u128| IpAddr::from(std::net::Ipv4Addr::from_bits(u32::try_from(number).unwrap()));
+    let v6 = |number: u128| IpAddr::from(std::net::Ipv6Addr::from_bits(number));
+    let has_ports = match dissection.shape {
+        Shape::None => false,
+        Shape::Ipv4 { key: part, .. } => {
+            headers.push((last, (v4(key.source), v4(key.destination))));
+            part == TransportKey::Ports
+        }
+        Shape::Ipv6 { key: part, .. } => {
+            headers.push((last, (v6(key.source), v6(key.destination))));
+            part == TransportKey::Ports
+        }
+    };
+    headers.retain(|(number, _)| match view {
+        ViewMode::Outer => *number == 0,
+        ViewMode::Inner => *number == last,
+        ViewMode::Any => true,
+    });
+    let addresses = headers.iter().flat_map(|(_, (source, destination))| [*source, *destination]).collect();
+    (addresses, if has_ports { vec![key.source_port, key.destination_port] } else { Vec::new() })
+}
+
+fn is_listed(query: &Query, packet: &Stored) -> bool {
+    let (addresses, ports) = ends_of(packet, query.view);
+    let lists = &query.lists;
+    lists.hosts.as_ref().is_none_or(|hosts| addresses.iter().any(|address| hosts.contains(*address)))
+        && lists.ports.as_ref().is_none_or(|list| ports.iter().any(|port| list.contains(*port)))
+}
+
+/// Lists that have to do with a packet.
+fn lists_near(chance: &mut Chance, packet: &Stored, view: ViewMode) -> ListDemands {
+    let (addresses, ports) = ends_of(packet, view);
+    let mut entries = vec!["192.0.2.77".to_owned(), "2001:db8:77::/48".to_owned()];
+    for address in addresses {
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        entries.push(match chance.below(5) {
+            0 => format!("{address}/{}", bits - 8),
+            1 => format!("!{address}"),
+            2 => format!("{address}-{address}"),
+            _ => address.to_string(),
+        });
+    }
+    let hosts = AddressList::parse(&entries.join("\n")).unwrap().0;
+    let port = ports.first().copied().unwrap_or(53);
+    let text = [format!("{port}\n7-9"), format!("!{port}"), "1024-65535".to_owned()];
+    let ports = PortList::parse(chance.pick(&text[..]).as_str()).unwrap().0;
+    match chance.below(3) {
+        0 if view == ViewMode::Inner => ListDemands { ports: Some(ports), ..ListDemands::default() },
+        1 if view == ViewMode::Inner => {
+            ListDemands { hosts: Some(hosts), ports: Some(ports), ..ListDemands::default() }
+        }
+        _ => ListDemands { hosts: Some(hosts), ..ListDemands::default() },
+    }
 }
 
 fn accepts_view(truth: &Truth, view: ViewMode, ignore_vlan: bool, libpcap: &mut Libpcap) -> bool {
@@ -223,6 +290,12 @@ fn random_query(chance: &mut Chance, test: &TestStore, known: &Known, asks_lengt
     query.decapsulate = chance.one_in(3);
     if chance.one_in(4) {
         query.tunnels = demands_near(chance, &truth);
+    }
+    if chance.one_in(3) {
+        query.lists = lists_near(chance, &truth.views[0], query.view);
+        if chance.one_in(2) {
+            query.filter = String::new();
+        }
     }
     for _ in 0..chance.below(3) {
         let truth = known.of(chance.pick(packets));

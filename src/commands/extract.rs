@@ -2,6 +2,9 @@
 
 mod events;
 mod evidence;
+mod hits;
+mod keylog;
+mod output;
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Write};
@@ -13,13 +16,13 @@ use anyhow::Context;
 use netrewind_cases::{EvidenceSource, HashingWriter};
 use netrewind_extractor::flows::FlowId;
 use netrewind_extractor::time_text::in_zone;
-use netrewind_extractor::{
-    Answer, AnswerLimits, DedupWindow, Estimate, ExtractError, PcapSink, PcapngSink, Query, Sink, SinkError,
-};
+use netrewind_extractor::{Answer, AnswerLimits, DedupWindow, Estimate, PcapSink, PcapngSink, Query, Sink};
 
 use self::events::{EventTimes, LogKind, LoggedEvent};
 use self::evidence::{Evidence, OpenedManifest};
 pub use self::evidence::{manifest_path, signature_path};
+use self::hits::OpenedHits;
+use self::output::{io_error, named, standard_output};
 use super::destination::Destination;
 use super::following::FollowingClock;
 use super::hint;
@@ -51,7 +54,9 @@ Examples:
   netrewind extract --store /data/nr --query 'sni:example.com AND bytes:>1M' -o example.pcap
   netrewind extract --store /data/nr --community-id '1:wCb3OG7yAFWelaUydu0D+125CLM=' --around 2026-11-22T09:31:01Z -o alert.pcap
   grep alert eve.json | netrewind extract --store /data/nr --eve - --window 30s --each alerts
+  netrewind extract --store /data/nr --filter 'port 443' --keylog ~/sslkeys.log -o decrypted.pcapng
   netrewind extract --store /data/nr --filter 'host 10.0.0.5' -o leak.pcap --manifest --sign key.pem
+  netrewind extract --store /data/nr --from '7d ago' --hosts-file indicators.txt --hits hits.csv -o hits.pcap
   netrewind extract --store /data/nr --flow 18eb1f3a2c5d6e700123456789abcdef -o conversation.pcap
 
 The filter is a pcap-filter(7) expression. Times: 2026-11-22T09:31:01.628448290Z, '2026-11-22 09:30' (with --tz), 09:30 (today),
@@ -99,6 +104,9 @@ pub struct ExtractArguments {
     /// pcap (one link type) or pcapng (several; interfaces, drops and completeness inside) [default: by the file's name]
     #[arg(long, value_name = "FORMAT", value_parser = ["pcap", "pcapng"])]
     format: Option<String>,
+    /// Put the TLS secrets in this file (SSLKEYLOGFILE) into the answer, so that Wireshark decrypts it: pcapng only
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["count", "estimate"])]
+    keylog: Option<PathBuf>,
     /// Stop after this many packets
     #[arg(long, value_name = "N", value_parser = arguments::count)]
     max_packets: Option<u64>,
@@ -111,6 +119,10 @@ pub struct ExtractArguments {
     /// Print an upper bound of the number of packets, without reading any
     #[arg(long, conflicts_with = "output")]
     estimate: bool,
+    /// Write the addresses of --hosts-file that the packets have to this file, as CSV: address, entry, packets, bytes, first, last;
+    /// - for standard output
+    #[arg(long, value_name = "FILE", requires = "hosts_file", conflicts_with_all = ["estimate", "each"])]
+    hits: Option<PathBuf>,
     /// Continue with new packets as they are recorded, until Ctrl-C, a limit, or --to has passed
     #[arg(long, short = 'F', conflicts_with_all = ["count", "estimate"])]
     follow: bool,
@@ -152,11 +164,13 @@ pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
             "--manifest is written beside a file, and standard output has no name: write to a file with -o FILE",
         ));
     }
+    let secrets = arguments.keylog.as_deref().map(keylog::read).transpose()?.unwrap_or_default();
     let signer = arguments.sign.as_deref().map(keys::signer).transpose()?;
     let events = events_of(arguments)?;
+    let asked = query_of(arguments)?;
     let query = match &events {
-        Some(events) => events::query_for_all(events, &query_of(arguments)?),
-        None => query_of(arguments)?,
+        Some(events) => events::query_for_all(events, &asked),
+        None => asked.clone(),
     };
     let stop = signals::stop_flag()?;
     let workers = match arguments.target.store {
@@ -169,17 +183,25 @@ pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
         QueryTarget::Remote(_) => EvidenceSource::Recorders(arguments.target.url.clone()),
     };
     let evidence = arguments.manifest.then_some(Evidence { source, signer });
+    let form = AnswerForm { evidence: evidence.as_ref(), secrets: &secrets };
     let is_silent = arguments.quiet || arguments.json || arguments.follow;
     let mut control = ProgressDisplay::new(stop, is_silent, arguments.query.zone()?);
     let is_written = !arguments.estimate && !arguments.count && arguments.each.is_none();
     let output = arguments.output.as_deref().unwrap_or(Path::new("-"));
-    let output = is_written.then(|| OpenedOutput::open(output, arguments, evidence.as_ref())).transpose();
+    let output = is_written.then(|| OpenedOutput::open(output, arguments, form)).transpose();
     let output = match output {
         Err(NoAnswer::ReaderGone) => return Ok(Outcome::Done),
         Err(NoAnswer::Because(failure)) => return Err(failure),
         Ok(output) => output,
     };
-    let folders = output.iter().flat_map(OpenedOutput::folders);
+    let hits = arguments.hits.as_deref().map(|name| OpenedHits::open(name, &query)).transpose();
+    let mut hits = match hits {
+        Err(NoAnswer::ReaderGone) => return Ok(Outcome::Done),
+        Err(NoAnswer::Because(failure)) => return Err(failure),
+        Ok(hits) => hits.flatten(),
+    };
+    let folders =
+        output.iter().flat_map(OpenedOutput::folders).chain(hits.iter().filter_map(OpenedHits::folder));
     let walls = folders.fold(target.walls(), |walls, folder| walls.renaming_in(&folder));
     let walls = match &arguments.each {
         Some(folder) => {
@@ -204,14 +226,21 @@ pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
     }
     if let Some(folder) = &arguments.each {
         let events = events.unwrap_or_default();
-        return extract_each(&target, &events, (folder, evidence.as_ref()), arguments, &mut control);
+        let asked = (&asked, &events[..]);
+        return extract_each(&target, asked, (folder, form), arguments, &mut control);
     }
     let begun = Instant::now();
-    let answer = match output {
-        Some(output) => output.extract(&target, &query, arguments, &mut control),
-        None => target.count(&query, &mut control),
+    let answer = match (output, &mut hits) {
+        (Some(output), hits) => output.extract(&target, &query, arguments, &mut control, hits.as_mut()),
+        (None, Some(hits)) => hits.count(&target, &query, &mut control),
+        (None, None) => target.count(&query, &mut control),
     };
     control.end();
+    match (hits, answer.is_ok()) {
+        (Some(hits), true) => hits.keep()?,
+        (Some(hits), false) => hits.give_up(),
+        (None, _) => {}
+    }
     match answer {
         Ok(mut answer) => {
             if answer.packets == 0 && !arguments.quiet && !arguments.follow {
@@ -273,20 +302,19 @@ fn create_folder(folder: &Path) -> Result<(), Failure> {
 /// Writes the packets of each event to a file of its own.
 fn extract_each(
     target: &QueryTarget,
-    events: &[LoggedEvent],
-    (folder, evidence): (&Path, Option<&Evidence>),
+    (asked, events): (&Query, &[LoggedEvent]),
+    (folder, form): (&Path, AnswerForm<'_>),
     arguments: &ExtractArguments,
     control: &mut ProgressDisplay,
 ) -> Result<Outcome, Failure> {
-    let asked = query_of(arguments)?;
     let extension = arguments.format.as_deref().unwrap_or("pcap");
     let mut outcome = Outcome::Done;
     for event in events {
         let output = folder.join(format!("{}.{extension}", event.name));
         let begun = Instant::now();
-        let opened = OpenedOutput::open(&output, arguments, evidence);
+        let opened = OpenedOutput::open(&output, arguments, form);
         let written =
-            opened.and_then(|opened| opened.extract(target, &event.query(&asked), arguments, control));
+            opened.and_then(|opened| opened.extract(target, &event.query(asked), arguments, control, None));
         let answer = match written {
             Ok(answer) => answer,
             Err(NoAnswer::ReaderGone) => return Ok(outcome),
@@ -311,22 +339,33 @@ struct OpenedOutput<'e> {
     destination: Option<Destination>,
     manifest: Option<OpenedManifest<'e>>,
     is_pcapng: bool,
+    secrets: &'e [u8],
+}
+
+/// What an answer comes with.
+#[derive(Clone, Copy)]
+struct AnswerForm<'e> {
+    evidence: Option<&'e Evidence>,
+    /// TLS secrets in it.
+    secrets: &'e [u8],
 }
 
 impl<'e> OpenedOutput<'e> {
-    fn open(
-        output: &Path,
-        arguments: &ExtractArguments,
-        evidence: Option<&'e Evidence>,
-    ) -> Result<Self, NoAnswer> {
+    fn open(output: &Path, arguments: &ExtractArguments, form: AnswerForm<'e>) -> Result<Self, NoAnswer> {
         let name = output.to_owned();
         let is_pcapng = match &arguments.format {
             Some(format) => format == "pcapng",
             None => output.extension().is_some_and(|extension| extension == "pcapng"),
         };
+        let AnswerForm { evidence, secrets } = form;
+        if !secrets.is_empty() && !is_pcapng {
+            return Err(NoAnswer::Because(Failure::usage(
+                "--keylog needs a pcapng file, a pcap file has no room for secrets: name it FILE.pcapng, or give --format pcapng",
+            )));
+        }
         if output == Path::new("-") {
             let file = standard_output().map_err(io_error)?;
-            return Ok(Self { name, file, destination: None, manifest: None, is_pcapng });
+            return Ok(Self { name, file, destination: None, manifest: None, is_pcapng, secrets });
         }
         let opened = Destination::open(output, arguments.follow);
         let (file, destination) = opened.map_err(|error| named(output, &error))?;
@@ -339,7 +378,7 @@ impl<'e> OpenedOutput<'e> {
                 return Err(named(output, &error).into());
             }
         };
-        Ok(Self { name, file, destination: Some(destination), manifest, is_pcapng })
+        Ok(Self { name, file, destination: Some(destination), manifest, is_pcapng, secrets })
     }
 
     /// The folders in which files are put in their places.
@@ -355,18 +394,25 @@ impl<'e> OpenedOutput<'e> {
         query: &Query,
         arguments: &ExtractArguments,
         control: &mut ProgressDisplay,
+        hits: Option<&mut OpenedHits>,
     ) -> Result<Answer, NoAnswer> {
-        let Self { name, file, destination, manifest, is_pcapng } = self;
+        let Self { name, file, destination, manifest, is_pcapng, secrets } = self;
         let reader = file.try_clone().map_err(io_error)?;
         let output: Box<dyn Write> = match &manifest {
             Some(manifest) => Box::new(HashingWriter::new(file, &manifest.tally, None)),
             None => Box::new(file),
         };
         let file = BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, output);
-        let mut sink: Box<dyn Sink> =
-            if is_pcapng { Box::new(PcapngSink::new(file)) } else { Box::new(PcapSink::new(file)) };
+        let mut sink: Box<dyn Sink> = match is_pcapng {
+            true => Box::new(PcapngSink::new(file).with_secrets(secrets.to_vec())),
+            false => Box::new(PcapSink::new(file)),
+        };
         let clock = arguments.follow.then(|| FollowingClock::new(reader));
-        let answer = target.extract(query, sink.as_mut(), control, clock.as_ref());
+        let mut extract = |sink: &mut dyn Sink| target.extract(query, sink, control, clock.as_ref());
+        let answer = match hits {
+            Some(hits) => hits.counting(sink.as_mut(), extract),
+            None => extract(sink.as_mut()),
+        };
         drop(sink);
         let kept = match destination {
             Some(destination) if answer.is_ok() => destination.keep(),
@@ -380,21 +426,6 @@ impl<'e> OpenedOutput<'e> {
         };
         answer.and_then(|answer| Ok(kept.map_err(|error| named(&name, &error)).map(|()| answer)?))
     }
-}
-
-fn io_error(error: io::Error) -> ExtractError {
-    ExtractError::Sink(SinkError::Io(error))
-}
-
-/// An error about the output, with its name.
-fn named(output: &Path, error: &io::Error) -> ExtractError {
-    io_error(io::Error::new(error.kind(), format!("{}: {error}", output.display())))
-}
-
-/// Standard output without a line buffer.
-fn standard_output() -> io::Result<File> {
-    use std::os::fd::AsFd;
-    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
 
 fn print_estimate(estimate: &Estimate, json: bool) -> Result<(), Failure> {

@@ -29,6 +29,7 @@ Examples:
   netrewind flows --store /data/nr --from 2026-11-22T09:30:00Z --to 2026-11-22T09:35:00Z --top hosts
   netrewind flows --store /data/nr --sort start --limit 100000 --format csv > flows.csv
   netrewind flows --store /data/nr --query 'sni:example.com AND bytes:>1M'
+  netrewind flows --store /data/nr --hosts-file indicators.txt --top hosts
   netrewind flows --store /data/nr --format json | jq 'select(.tcp.state == \"reset\")'
 
 A flow is a conversation: all packets between two ends, both ways, through the same tunnels, until it has been silent for
@@ -86,7 +87,7 @@ pub fn run(arguments: &FlowsArguments) -> Result<Outcome, Failure> {
     let search = search.as_deref().map(str::parse::<Search>).transpose();
     let search = search.map_err(|error| Failure::usage(format!("--query: {error}")))?;
     let stop = signals::stop_flag()?;
-    let workers = workers(arguments.query.filter())?;
+    let workers = workers(&query.filter)?;
     let store = Store::open_to_read(&arguments.store.store)?;
     let raised = Walls::around(&store).raise();
     if !arguments.quiet {

@@ -144,7 +144,7 @@ fn add(arguments: &AddArguments) -> Result<Outcome, Failure> {
     }
     let signer = arguments.sign.as_deref().map(signer).transpose()?;
     let stop = signals::stop_flag()?;
-    let workers = workers(query.filter())?;
+    let workers = workers(&asked.filter)?;
     let store = open(&arguments.store.store)?;
     let by = arguments.by.clone().unwrap_or_else(user);
     let request = HoldRequest { case: case.clone(), by, note: note.clone() };

@@ -9,6 +9,7 @@ use netrewind_extractor::time_text::{self, WrittenRange};
 use netrewind_extractor::{ExtractError, HELPERS_MAX, Options, Query, SinkError, ViewMode};
 use netrewind_filter::{CompileLimits, FilterError, Workers};
 
+use super::lists::{ListArguments, ReadLists};
 use super::tunnels::TunnelArguments;
 use crate::broker::{Broker, BrokerRights};
 use crate::outcome::Failure;
@@ -57,6 +58,8 @@ pub struct QueryArguments {
     #[arg(long, value_name = "NAME")]
     interface: Vec<String>,
     #[command(flatten)]
+    lists: ListArguments,
+    #[command(flatten)]
     tunnels: TunnelArguments,
     /// Do not use indexes: the same answer, slower
     #[arg(long)]
@@ -64,11 +67,6 @@ pub struct QueryArguments {
 }
 
 impl QueryArguments {
-    /// The filter, as it was given.
-    pub fn filter(&self) -> &str {
-        &self.filter
-    }
-
     /// The zone of times read and printed.
     pub fn zone(&self) -> Result<TimeZone, Failure> {
         arguments::zone(&self.tz)
@@ -98,11 +96,13 @@ impl QueryArguments {
     fn query_in(&self, written: &WrittenRange<'_>) -> Result<Query, Failure> {
         let range = time_text::range(written, clock::now(), &self.zone()?)
             .map_err(|error| Failure::usage(format!("--{error}")))?;
+        let ReadLists { demands, filter, note } = self.lists.read(&self.filter, &self.view)?;
         Ok(Query {
             from: range.from,
             to: range.to,
-            note: range.note,
-            filter: self.filter.clone(),
+            note: [range.note, note].into_iter().flatten().reduce(|one, other| format!("{one}; {other}")),
+            filter,
+            lists: demands,
             view: self.view.parse::<ViewMode>().map_err(Failure::usage)?,
             ignore_vlan: self.ignore_vlan,
             interfaces: self.interface.clone(),

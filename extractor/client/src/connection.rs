@@ -26,6 +26,8 @@ pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// Idle time after which a connection is probed.
 const KEEPALIVE: Duration = Duration::from_secs(20);
+/// The longest query string; longer parameters, such as lists, go in the body of a POST.
+const QUERY_STRING_BYTES_MAX: usize = 4 << 10;
 /// Bytes of an answer that is not a capture file.
 const OBJECT_BYTES_MAX: usize = 16 << 20;
 
@@ -150,8 +152,15 @@ impl Connection {
 
     /// Asks for a number of packets: `count` or `estimate`.
     pub(super) async fn look_up(self, what: String, fields: Map<String, Value>) -> Result<Value, Trouble> {
-        let path = format!("/{what}?{}", query_string(&fields));
-        let response = self.ask(self.request(Method::GET, &path, Bytes::new())?).await?;
+        let query = query_string(&fields);
+        let request = match query.len() <= QUERY_STRING_BYTES_MAX {
+            true => self.request(Method::GET, &format!("/{what}?{query}"), Bytes::new())?,
+            false => {
+                let body = serde_json::to_vec(&fields).map_err(|error| Trouble::Wrong(error.to_string()))?;
+                self.request(Method::POST, &format!("/{what}"), body.into())?
+            }
+        };
+        let response = self.ask(request).await?;
         let body = Limited::new(response.into_body(), OBJECT_BYTES_MAX).collect().await;
         let body = body.map_err(|error| Trouble::Broken(cause(&*error)))?.to_bytes();
         serde_json::from_slice(&body).map_err(|_| Trouble::Broken(NO_ACCOUNT.to_owned()))

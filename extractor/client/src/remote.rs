@@ -195,6 +195,8 @@ fn fields(query: &Query) -> Map<String, Value> {
         "filter": (!query.filter.is_empty()).then_some(&query.filter),
         "view": view,
         "ignore_vlan": query.ignore_vlan.then_some(true),
+        "hosts": query.lists.hosts.clone().map(|list| Vec::<String>::from(list).join("\n")),
+        "ports": query.lists.ports.clone().map(|list| Vec::<String>::from(list).join("\n")),
         "vni": tunnels.vni,
         "gre_key": tunnels.gre_key,
         "erspan_session": tunnels.erspan_session,

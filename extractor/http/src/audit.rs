@@ -78,6 +78,7 @@ struct AuditedRequest<'a> {
     what: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     flow: Option<FlowId>,
+    #[serde(serialize_with = "record::serialize_short")]
     query: &'a Query,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     joined: Vec<Joined<'a>>,

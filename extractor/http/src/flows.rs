@@ -97,7 +97,7 @@ pub async fn list(
     Extension(identity): Extension<Identity>,
     request: Request,
 ) -> Result<Json<FlowAnswer>, Problem> {
-    let mut fields = fields_of(request, &service.limits).await?;
+    let mut fields = fields_of(request, &service).await?;
     let (selection, flows) = (Selection::from_fields(&mut fields)?, listing(&mut fields)?);
     fields.end()?;
     let query = service.query_for(&identity, selection)?;
@@ -159,7 +159,7 @@ pub async fn one(
     request: Request,
 ) -> Result<Json<Conversation>, Problem> {
     let id = flow_id(&id)?;
-    let mut fields = fields_of(request, &service.limits).await?;
+    let mut fields = fields_of(request, &service).await?;
     let selection = Selection::from_fields(&mut fields)?;
     fields.end()?;
     let query = service.query_for(&identity, selection)?;
@@ -203,7 +203,7 @@ pub async fn stream(
     request: Request,
 ) -> Result<Json<Stream>, Problem> {
     let id = flow_id(&id)?;
-    let mut fields = fields_of(request, &service.limits).await?;
+    let mut fields = fields_of(request, &service).await?;
     let selection = Selection::from_fields(&mut fields)?;
     let bytes_max = at_least_one(&mut fields, "max_bytes", STREAM_BYTES_MAX)?.unwrap_or(STREAM_BYTES_DEFAULT);
     fields.end()?;
@@ -227,7 +227,7 @@ pub async fn summary(
     Extension(identity): Extension<Identity>,
     request: Request,
 ) -> Result<Json<SummaryAnswer>, Problem> {
-    let mut fields = fields_of(request, &service.limits).await?;
+    let mut fields = fields_of(request, &service).await?;
     let selection = Selection::from_fields(&mut fields)?;
     let buckets = at_least_one(&mut fields, "buckets", BUCKETS_MAX as u64)?;
     let top = at_least_one(&mut fields, "top", TOP_MAX)?;
@@ -290,7 +290,7 @@ pub async fn filter(
     Extension(identity): Extension<Identity>,
     request: Request,
 ) -> Result<Json<RightFilter>, Problem> {
-    let mut fields = fields_of(request, &service.limits).await?;
+    let mut fields = fields_of(request, &service).await?;
     let filter = fields.text("filter")?;
     fields.end()?;
     let missing =

@@ -114,7 +114,7 @@ pub async fn list(
     Extension(identity): Extension<Identity>,
     request: Request,
 ) -> Result<Json<HoldList>, Problem> {
-    fields_of(request, &service.limits).await?.end()?;
+    fields_of(request, &service).await?.end()?;
     let line = AuditedHold::by(&identity, "list");
     let listed = carry_out(&service, &identity, line, |service, _, _| {
         let store = service.extractor.store();
@@ -139,7 +139,7 @@ pub async fn add(
     Extension(identity): Extension<Identity>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let mut fields = fields_of(request, &service.limits).await?;
+    let mut fields = fields_of(request, &service).await?;
     let parameters = HoldParameters::from_fields(&mut fields)?;
     let selection = Selection::from_fields(&mut fields)?;
     fields.end()?;
@@ -169,7 +169,7 @@ pub async fn release(
     Path(case): Path<String>,
     request: Request,
 ) -> Result<Json<HoldView>, Problem> {
-    fields_of(request, &service.limits).await?.end()?;
+    fields_of(request, &service).await?.end()?;
     let case: CaseName = case.parse().map_err(|_| {
         Problem::new(Kind::NotFound, "there is no hold for such a case: see /api/v1/holds".to_owned())
     })?;

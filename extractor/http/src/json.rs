@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use crate::audited::{AuditFacts, AuditedQuery};
 use crate::blocking::{ClientControl, hint_for, run_blocking};
 use crate::identity::Identity;
-use crate::parameters::{Bounds, Conversations, Selection};
+use crate::parameters::{Bounds, Conversations, CountRequest, Selection};
 use crate::problem::Problem;
 use crate::request::fields_of;
 use crate::service::Service;
@@ -24,12 +24,30 @@ use crate::service::Service;
 #[utoipa::path(get, path = "/api/v1/packets/count", tag = "packets", params(Selection, Conversations, Bounds), responses(
     (status = 200, description = "The account of the answer", body = Answer)
 ))]
-pub async fn count(
+pub async fn get_count(
     State(service): State<Arc<Service>>,
     Extension(identity): Extension<Identity>,
     request: Request,
 ) -> Result<Json<Answer>, Problem> {
-    let mut fields = fields_of(request, &service.limits).await?;
+    count(service, identity, request).await
+}
+
+/// The same, with the parameters in the body
+#[utoipa::path(post, path = "/api/v1/packets/count", tag = "packets", request_body(content(
+    (CountRequest = "application/json"), (CountRequest = "application/x-www-form-urlencoded")
+)), responses(
+    (status = 200, description = "The account of the answer", body = Answer)
+))]
+pub async fn post_count(
+    State(service): State<Arc<Service>>,
+    Extension(identity): Extension<Identity>,
+    request: Request,
+) -> Result<Json<Answer>, Problem> {
+    count(service, identity, request).await
+}
+
+async fn count(service: Arc<Service>, identity: Identity, request: Request) -> Result<Json<Answer>, Problem> {
+    let mut fields = fields_of(request, &service).await?;
     let (selection, conversations) =
         (Selection::from_fields(&mut fields)?, Conversations::from_fields(&mut fields)?);
     let bounds = Bounds::from_fields(&mut fields)?;
@@ -74,12 +92,34 @@ impl AuditFacts for EstimateAnswer {
 #[utoipa::path(get, path = "/api/v1/packets/estimate", tag = "packets", params(Selection, Conversations, Bounds), responses(
     (status = 200, description = "Bounds of the answer", body = EstimateAnswer)
 ))]
-pub async fn estimate(
+pub async fn get_estimate(
     State(service): State<Arc<Service>>,
     Extension(identity): Extension<Identity>,
     request: Request,
 ) -> Result<Json<EstimateAnswer>, Problem> {
-    let mut fields = fields_of(request, &service.limits).await?;
+    estimate(service, identity, request).await
+}
+
+/// The same, with the parameters in the body
+#[utoipa::path(post, path = "/api/v1/packets/estimate", tag = "packets", request_body(content(
+    (CountRequest = "application/json"), (CountRequest = "application/x-www-form-urlencoded")
+)), responses(
+    (status = 200, description = "Bounds of the answer", body = EstimateAnswer)
+))]
+pub async fn post_estimate(
+    State(service): State<Arc<Service>>,
+    Extension(identity): Extension<Identity>,
+    request: Request,
+) -> Result<Json<EstimateAnswer>, Problem> {
+    estimate(service, identity, request).await
+}
+
+async fn estimate(
+    service: Arc<Service>,
+    identity: Identity,
+    request: Request,
+) -> Result<Json<EstimateAnswer>, Problem> {
+    let mut fields = fields_of(request, &service).await?;
     let (selection, conversations) =
         (Selection::from_fields(&mut fields)?, Conversations::from_fields(&mut fields)?);
     let bounds = Bounds::from_fields(&mut fields)?;
@@ -107,7 +147,7 @@ pub async fn status(
     Extension(identity): Extension<Identity>,
     request: Request,
 ) -> Result<Json<Overview>, Problem> {
-    fields_of(request, &service.limits).await?.end()?;
+    fields_of(request, &service).await?.end()?;
     let work = |service: &Service, _: &mut ClientControl<'_>| {
         let Service { extractor, clock, remembered, .. } = service;
         Ok(Overview::with(remembered, extractor.store(), clock.now().wall)?)
@@ -124,7 +164,7 @@ pub async fn segments(
     Extension(identity): Extension<Identity>,
     request: Request,
 ) -> Result<Json<Vec<SegmentOverview>>, Problem> {
-    fields_of(request, &service.limits).await?.end()?;
+    fields_of(request, &service).await?.end()?;
     let work =
         |service: &Service, _: &mut ClientControl<'_>| Ok(SegmentOverview::all(service.extractor.store()));
     Ok(Json(run_blocking(&service, &service.lookups, &identity.share(), work).await?))

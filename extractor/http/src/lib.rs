@@ -19,6 +19,7 @@ pub mod audit;
 mod audited;
 mod blocking;
 mod body_channel;
+mod client_docs;
 mod connection;
 mod drain;
 mod fields;

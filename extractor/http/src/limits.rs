@@ -27,6 +27,12 @@ pub struct ServiceLimits {
     pub silence_time_max: Duration,
     /// Bytes of a request's body.
     pub body_bytes_max: usize,
+    /// Bytes of one that is read at once; longer ones, such as of lists, wait for their turn.
+    pub small_body_bytes_max: usize,
+    /// Longer ones read at the same time.
+    pub large_bodies_max: usize,
+    /// Memory of the lists of all queries.
+    pub list_bytes_max: u64,
     /// Time for a request's head, and between two requests.
     pub head_time_max: Duration,
     /// Time for a request's body.
@@ -49,7 +55,10 @@ impl Default for ServiceLimits {
             aside_peer_max: 32,
             connections_max: 4096,
             silence_time_max: Duration::from_secs(5),
-            body_bytes_max: 256 << 10, // a filter of the longest kind, every byte of it escaped
+            body_bytes_max: 4 << 20,         // 100,000 addresses of the longest kind
+            small_body_bytes_max: 256 << 10, // a filter of the longest kind, every byte of it escaped
+            large_bodies_max: 4,
+            list_bytes_max: 256 << 20,
             head_time_max: Duration::from_secs(30),
             body_time_max: Duration::from_secs(30),
             stall_time_max: Duration::from_secs(60),

@@ -49,7 +49,7 @@ pub enum Wellness {
     )
 )]
 pub async fn healthz(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Problem> {
-    let mut fields = fields_of(request, &service.limits).await?;
+    let mut fields = fields_of(request, &service).await?;
     let requires = match fields.text("recording")?.as_deref() {
         None => false,
         Some("required") => true,
@@ -75,7 +75,7 @@ pub async fn healthz(State(service): State<Arc<Service>>, request: Request) -> R
     (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text")
 ))]
 pub async fn figures(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Problem> {
-    fields_of(request, &service.limits).await?.end()?;
+    fields_of(request, &service).await?.end()?;
     let text = read_store(service, |service| {
         let process = service.process.as_ref().and_then(|process| match process.measure() {
             Ok(figures) => Some(figures),

@@ -89,7 +89,7 @@ pub async fn of_flow(
 ) -> Result<Response, Problem> {
     let id: FlowId = flow_id(&id)?;
     let head_only = request.method() == Method::HEAD;
-    let mut fields = fields_of(request, &service.limits).await?;
+    let mut fields = fields_of(request, &service).await?;
     let selection = Selection::from_fields(&mut fields)?;
     let (bounds, form) = (Bounds::from_fields(&mut fields)?, FileForm::from_fields(&mut fields)?);
     fields.end()?;
@@ -99,7 +99,7 @@ pub async fn of_flow(
 
 async fn packets(service: Arc<Service>, identity: Identity, request: Request) -> Result<Response, Problem> {
     let head_only = request.method() == Method::HEAD;
-    let mut fields = fields_of(request, &service.limits).await?;
+    let mut fields = fields_of(request, &service).await?;
     let (selection, conversations) =
         (Selection::from_fields(&mut fields)?, Conversations::from_fields(&mut fields)?);
     let (bounds, form) = (Bounds::from_fields(&mut fields)?, Form::from_fields(&mut fields)?);

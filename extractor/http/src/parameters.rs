@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use netrewind_extractor::flows::{FlowId, Search, SearchError, of_community_id};
+use netrewind_extractor::lists::{AddressList, LeftOut, ListDemands, ListError, PortList};
 use netrewind_extractor::time_text::{self, AskedRange, WrittenRange};
 use netrewind_extractor::{AnswerLimits, DedupWindow, Query, TunnelDemands, ViewMode};
 use netrewind_store::Timestamp;
+use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
@@ -45,6 +47,13 @@ pub struct Selection {
     view: Option<ViewName>,
     /// Filter as if packets had no VLAN tags.
     ignore_vlan: Option<bool>,
+    /// Packets from or to one of these addresses: addresses, networks, ranges (`10.0.0.1-10.0.0.9`) and `!` exceptions, in lines or
+    /// between commas; or JSON of MISP. Long lists go in the body of a POST. VLAN tags do not matter.
+    #[param(example = "192.0.2.0/24,!192.0.2.1")]
+    hosts: Option<String>,
+    /// Packets from or to one of these ports: ports, ranges (`8000-8100`) and `!` exceptions. With the view `inner` only.
+    #[param(example = "4444,8000-8100")]
+    ports: Option<String>,
     /// Packets in VXLAN, VXLAN-GPE or Geneve with this network identifier.
     #[param(minimum = 0, maximum = 16_777_215)]
     vni: Option<u32>,
@@ -217,21 +226,44 @@ impl ToSchema for PacketsRequest {}
 /// The same names and values as in a query string, and no others.
 impl PartialSchema for PacketsRequest {
     fn schema() -> RefOr<Schema> {
-        let in_body = || None;
-        let groups = [
+        body_schema([
             Selection::into_params(in_body),
             Conversations::into_params(in_body),
             Bounds::into_params(in_body),
             Form::into_params(in_body),
-        ];
-        let mut object = ObjectBuilder::new();
-        for parameter in groups.into_iter().flatten() {
-            if let Some(schema) = parameter.schema {
-                object = object.property(parameter.name, schema);
-            }
-        }
-        object.additional_properties(Some(AdditionalProperties::FreeForm(false))).into()
+        ])
     }
+}
+
+/// The same without what is about a file.
+#[derive(Debug)]
+pub struct CountRequest;
+
+impl ToSchema for CountRequest {}
+
+impl PartialSchema for CountRequest {
+    fn schema() -> RefOr<Schema> {
+        body_schema([
+            Selection::into_params(in_body),
+            Conversations::into_params(in_body),
+            Bounds::into_params(in_body),
+        ])
+    }
+}
+
+fn in_body() -> Option<ParameterIn> {
+    None
+}
+
+/// Parameters as members of an object that has no others.
+fn body_schema(groups: impl IntoIterator<Item = Vec<Parameter>>) -> RefOr<Schema> {
+    let mut object = ObjectBuilder::new();
+    for parameter in groups.into_iter().flatten() {
+        if let Some(schema) = parameter.schema {
+            object = object.property(parameter.name, schema);
+        }
+    }
+    object.additional_properties(Some(AdditionalProperties::FreeForm(false))).into()
 }
 
 impl Selection {
@@ -252,6 +284,8 @@ impl Selection {
             filter: fields.text("filter")?,
             view: fields.parsed("view", "inner, outer or any", view)?,
             ignore_vlan: Some(fields.flag("ignore_vlan")?),
+            hosts: fields.text("hosts")?,
+            ports: fields.text("ports")?,
             vni: bits(fields, "vni", 24)?,
             gre_key: bits(fields, "gre_key", 32)?,
             erspan_session: bits(fields, "erspan_session", 10)?,
@@ -276,11 +310,19 @@ impl Selection {
             let expected = "an IPv4 or IPv6 address";
             text.parse::<IpAddr>().map_err(|_| crate::fields::bad_value("tunnel_peer", text, expected))
         });
+        let view = self.view.map(ViewMode::from).unwrap_or_default();
+        if self.ports.is_some() && view != ViewMode::Inner {
+            let detail = "ports: a list of ports looks at the innermost packet: leave out view";
+            return Err(Problem::new(Kind::BadParameter, detail).with("parameter", "ports"));
+        }
+        let hosts = self.hosts.as_deref().map(|text| list("hosts", text, AddressList::parse)).transpose()?;
+        let ports = self.ports.as_deref().map(|text| list("ports", text, PortList::parse)).transpose()?;
         Ok(Query {
             from,
             to,
+            lists: ListDemands { hosts, ports, ..ListDemands::default() },
             filter: self.filter.unwrap_or_default(),
-            view: self.view.map(ViewMode::from).unwrap_or_default(),
+            view,
             ignore_vlan: self.ignore_vlan.unwrap_or_default(),
             tunnels: TunnelDemands {
                 vni: self.vni,
@@ -333,6 +375,16 @@ fn lost_plus(text: &str, reads: impl Fn(&str) -> bool) -> &'static str {
     let last = text.rfind(' ').map(|at| format!("{}+{}", &text[..at], &text[at + 1..])).unwrap_or_default();
     let was_plus = text.contains(' ') && (reads(&plus) || reads(&last));
     if was_plus { " (write a + in a query string as %2B)" } else { "" }
+}
+
+fn list<L>(
+    name: &'static str,
+    text: &str,
+    parse: fn(&str) -> Result<(L, LeftOut), ListError>,
+) -> Result<L, Problem> {
+    let parsed = parse(text).map(|(list, _)| list);
+    parsed
+        .map_err(|error| Problem::new(Kind::BadParameter, format!("{name}: {error}")).with("parameter", name))
 }
 
 fn dedup_window(text: &str) -> Result<DedupWindow, Problem> {

@@ -14,7 +14,9 @@ use crate::access::{Admission, guard};
 use crate::problem::{Kind, Problem};
 use crate::request::fields_of;
 use crate::service::Service;
-use crate::{connection, drain, flows, holds, json, log, operations, packets, page, problem_docs, session};
+use crate::{
+    client_docs, connection, drain, flows, holds, json, log, operations, packets, page, problem_docs, session,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -35,7 +37,7 @@ async fn openapi_json(
     State(service): State<Arc<Service>>,
     request: Request,
 ) -> Result<Json<utoipa::openapi::OpenApi>, Problem> {
-    fields_of(request, &service.limits).await?.end()?;
+    fields_of(request, &service).await?.end()?;
     Ok(Json(openapi()))
 }
 
@@ -46,8 +48,8 @@ fn documented() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(openapi_json))
         .routes(routes!(session::begin, session::end))
         .routes(routes!(packets::get_packets, packets::post_packets))
-        .routes(routes!(json::count))
-        .routes(routes!(json::estimate))
+        .routes(routes!(json::get_count, json::post_count))
+        .routes(routes!(json::get_estimate, json::post_estimate))
         .routes(routes!(json::status))
         .routes(routes!(json::segments))
         .routes(routes!(flows::list))
@@ -64,6 +66,7 @@ fn documented() -> OpenApiRouter<Arc<Service>> {
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = documented().split_for_parts().1;
     problem_docs::add_problems(&mut document);
+    client_docs::describe_for_clients(&mut document);
     document
 }
 

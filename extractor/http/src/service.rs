@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use netrewind_extractor::OverviewCache;
-use netrewind_extractor::{Extractor, Query};
+use netrewind_extractor::lists::ListMemory;
+use netrewind_extractor::{Extractor, OverviewCache, Query};
 use netrewind_store::clock::Clock;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::audit::Audit;
 use crate::connection::Connections;
@@ -15,7 +15,7 @@ use crate::limits::ServiceLimits;
 use crate::metrics::{BuildFacts, Metrics, ProcessMeter};
 use crate::parameters::Selection;
 use crate::peer_limiter::PeerLimiter;
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 use crate::slots::Pool;
 
 /// Phase of the service's life.
@@ -43,6 +43,10 @@ pub struct Service {
     pub followers: Pool,
     /// Places for answers from indexes and the logbook alone.
     pub lookups: Pool,
+    /// Places for long bodies of requests.
+    pub large_bodies: Semaphore,
+    /// Memory for lists.
+    pub list_memory: Arc<ListMemory>,
     /// Places for filters that take a process of their own to compile.
     pub compiling: PeerLimiter,
     /// Places for answers that wait beside the others.
@@ -85,6 +89,8 @@ impl Service {
             packets: Pool::new(limits.packets),
             followers: Pool::new(limits.followers),
             lookups: Pool::new(limits.lookups),
+            large_bodies: Semaphore::new(limits.large_bodies_max),
+            list_memory: ListMemory::new(limits.list_bytes_max),
             compiling: PeerLimiter::with_share(limits.compiling_max, limits.compiling_peer_max),
             aside: PeerLimiter::with_share(limits.aside_max, limits.aside_peer_max),
             connections: Connections::new(&limits),
@@ -118,7 +124,17 @@ impl Service {
     pub fn query_for(&self, identity: &Identity, selection: Selection) -> Result<Query, Problem> {
         let joined = identity.filter.iter().cloned().collect();
         let now = self.clock.now().wall;
-        Ok(Query { joined, asked_at: Some(now), ..selection.query(now)? })
+        let mut query = Query { joined, asked_at: Some(now), ..selection.query(now)? };
+        if !query.lists.are_none() {
+            let room = self.list_memory.take(query.lists.memory_bytes()).ok_or_else(|| {
+                Problem::new(
+                    Kind::Busy,
+                    "the lists of other queries take all memory for lists: ask again in some seconds",
+                )
+            })?;
+            query.lists.room = Some(room);
+        }
+        Ok(query)
     }
 
     /// Phase of the service's life.

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::query::{Query, ViewMode};
+use crate::query::Query;
+use crate::view_mode::ViewMode;
 
 /// Another view of packets with which an empty answer would have packets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

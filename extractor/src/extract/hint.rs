@@ -19,9 +19,10 @@ use crate::plan::flow_judge::PlanError;
 use crate::plan::hour_judge::HourJudge;
 use crate::plan::likelihood::{Likelihood, looks_different};
 use crate::plan::planner::Planner;
-use crate::query::{Query, ViewMode};
+use crate::query::Query;
 use crate::sink::Wants;
 use crate::store::segment::Segment;
+use crate::view_mode::ViewMode;
 
 /// The most that looking for a hint takes.
 pub const HINT_TIME_MAX: Duration = Duration::from_millis(250);
@@ -46,7 +47,7 @@ impl Control for Stopping<'_> {
 
 /// Changed query for a query that has found no packets. `None` if nothing is known, or if `stop` ended the search first.
 pub(super) fn find_hint(engine: &Engine, query: &Query, stop: &dyn Fn() -> bool) -> Option<Hint> {
-    let is_plain = query.filter.trim().is_empty() && query.tunnels.are_none();
+    let is_plain = query.filter.trim().is_empty() && query.tunnels.are_none() && query.lists.are_none();
     let is_for_all = !query.is_restricted() && !query.chooses_conversations();
     if !query.use_index || is_plain || !is_for_all || query.range().is_empty() {
         return None;

@@ -67,4 +67,5 @@ fn wants_all(query: &Query) -> bool {
         && query.joined.is_empty()
         && query.dedup.is_none()
         && query.tunnels.are_none()
+        && query.lists.are_none()
 }

@@ -43,6 +43,8 @@ pub(crate) struct Judged {
     pub(crate) is_ipv6: bool,
     /// Verdict of the demands on tunnels.
     of_tunnels: Verdict,
+    /// Verdict of the lists.
+    of_lists: Verdict,
     /// Judgement by expression.
     expressions: Vec<JudgedExpression>,
 }
@@ -96,10 +98,13 @@ impl Judged {
         let judge = |expression| JudgedExpression::new(expression, template, &description);
         let expressions: Vec<_> = filters.expressions().iter().map(judge).collect();
         let of_tunnels = filters.tunnels().judge(template);
-        let verdicts = Verdicts::of(of_tunnels, expressions.iter().map(|expression| expression.verdict));
+        let of_lists = filters.judge_lists(template);
+        let verdicts =
+            Verdicts::of(of_tunnels.and(of_lists), expressions.iter().map(|expression| expression.verdict));
         let is_restricted = expressions.len() > 1;
         let deciding = expressions.iter().skip(usize::from(is_restricted));
-        let demands = deciding.filter_map(JudgedExpression::demands);
+        let listed = filters.list_constraints(template).filter(|_| !is_restricted);
+        let demands = deciding.filter_map(JudgedExpression::demands).chain(listed.map(demands_of_list));
         let (demands, alternatives) =
             demands.max_by_key(|(demands, _)| least_selectivity(&demands.terms)).unzip();
         Self {
@@ -109,6 +114,7 @@ impl Judged {
             alternatives: alternatives.filter(|all| all.len() <= ALTERNATIVES_MAX).map(Arc::new),
             is_ipv6: matches!(template.shape, Shape::Ipv6 { .. }),
             of_tunnels,
+            of_lists,
             expressions,
         }
     }
@@ -135,7 +141,11 @@ impl Judged {
         let own = own.map_or(Verdict::Always, |(judged, expression)| {
             judged.judge(template, flow, expression, &mut own_scratch)
         });
-        Verdicts { all: own.and(joined).and(self.of_tunnels), joined }
+        let of_lists = match self.of_lists {
+            Verdict::Maybe => filters.judge_lists_of_flow(template, flow),
+            known => known,
+        };
+        Verdicts { all: own.and(joined).and(self.of_tunnels).and(of_lists), joined }
     }
 
     /// Abstract packets for [`Self::judge`], one for each view.
@@ -175,6 +185,12 @@ impl JudgedExpression {
     fn demands(&self) -> Option<(Demands, Alternatives)> {
         if self.verdict == Verdict::Maybe { self.views.as_deref().and_then(demands_of_any) } else { None }
     }
+}
+
+/// Requirements on a key for its packets to be in a list: one of the constraints.
+fn demands_of_list(constraints: Vec<indexer::KeyConstraint>) -> (Demands, Alternatives) {
+    let alternatives = constraints.iter().map(|constraint| vec![constraint.clone()]).collect();
+    (Demands { terms: constraints, ends: None }, alternatives)
 }
 
 /// Requirements on a key for one of the views to be accepted.
@@ -351,6 +367,14 @@ fn least_selectivity(terms: &[indexer::KeyConstraint]) -> u32 {
         indexer::Constraint::Range(range) => {
             let numbers = u32::try_from(range.end().saturating_sub(*range.start())).unwrap_or(u32::MAX);
             u16::BITS.saturating_sub(numbers.saturating_add(1).ilog2())
+        }
+        indexer::Constraint::AnyOf(values) => {
+            let bits = match term.field {
+                indexer::KeyField::SourcePort | indexer::KeyField::DestinationPort => u16::BITS,
+                _ if values.hull().is_some_and(|hull| *hull.end() > u32::MAX.into()) => u128::BITS,
+                _ => u32::BITS,
+            };
+            bits.saturating_sub(values.len().max(1).ilog2())
         }
     };
     terms.iter().map(bits).min().unwrap_or(u32::MAX)

@@ -1,17 +1,20 @@
-//! Filters of a query: expressions, compiled for every link type among the views, and demands on tunnels.
+//! Filters of a query: expressions, compiled for every link type among the views, demands on tunnels, and lists.
 
 use std::sync::Arc;
 
+use netrewind_index::{Flow, KeyConstraint, Template};
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_packet::{INNER_LINK_TYPES, Peeled, Peeler, ViewBytes, without_tags};
 use netrewind_store::LinkType;
 
 use crate::answer::completeness::Completeness;
 use crate::answer::control::{Aside, Control};
+use crate::lists::ListDemands;
 use crate::plan::selection::ViewSelection;
 use crate::plan::tunnel_terms::TunnelDemands;
-use crate::query::{Query, ViewMode};
-use netrewind_filter::{CompileControl, Compiler, FilterError, Program};
+use crate::query::Query;
+use crate::view_mode::ViewMode;
+use netrewind_filter::{CompileControl, Compiler, FilterError, Program, Verdict};
 
 /// Meaning of an expression for one link type.
 #[derive(Clone, Debug)]
@@ -66,6 +69,9 @@ pub(crate) struct QueryFilter {
     /// Expressions that all have to accept a packet; the query's own comes first.
     expressions: Vec<FilterExpression>,
     tunnels: TunnelDemands,
+    lists: ListDemands,
+    /// View in which the lists look for addresses.
+    view: ViewMode,
     /// UDP ports that carry tunnels in this store.
     pub(crate) ports: TunnelPorts,
     /// True if a packet has to be dissected before it can be judged, unless it is known to be plain.
@@ -144,6 +150,8 @@ impl QueryFilter {
             peels: expressions.iter().any(looks_inside),
             expressions,
             tunnels: query.tunnels,
+            lists: query.lists.clone(),
+            view: query.view,
             refused: own.refused,
         })
     }
@@ -162,7 +170,7 @@ impl QueryFilter {
     /// Verdict on all packets of a segment of this link type.
     pub(crate) fn link_type_verdict(&self, link_type: LinkType) -> LinkTypeVerdict {
         let of_tunnels =
-            if self.tunnels.are_none() { LinkTypeVerdict::Everything } else { LinkTypeVerdict::Depends };
+            if self.demands_nothing() { LinkTypeVerdict::Everything } else { LinkTypeVerdict::Depends };
         let verdicts = self.expressions.iter().map(|expression| expression.link_type_verdict(link_type));
         verdicts.fold(of_tunnels, LinkTypeVerdict::and)
     }
@@ -173,6 +181,32 @@ impl QueryFilter {
         joined
             .map(|expression| expression.link_type_verdict(link_type))
             .fold(LinkTypeVerdict::Everything, LinkTypeVerdict::and)
+    }
+
+    /// True if the expressions are all there is.
+    fn demands_nothing(&self) -> bool {
+        self.tunnels.are_none() && self.lists.are_none()
+    }
+
+    /// Verdict of the lists on the packets of a template.
+    pub(crate) fn judge_lists(&self, template: &Template) -> Verdict {
+        self.lists.judge(self.view, template)
+    }
+
+    /// The same on those of one of its flows.
+    pub(crate) fn judge_lists_of_flow(&self, template: &Template, flow: &Flow) -> Verdict {
+        self.lists.judge_flow(self.view, template, flow)
+    }
+
+    /// What the lists ask of the key of a template's flow: see [`ListDemands::key_constraints`].
+    pub(crate) fn list_constraints(&self, template: &Template) -> Option<Vec<KeyConstraint>> {
+        self.lists.key_constraints(self.view, template)
+    }
+
+    /// True if a packet meets the demands on its tunnels, and is in the lists.
+    #[inline]
+    fn demands_are_met(&self, peeled: Peeled<'_, '_>) -> bool {
+        self.tunnels.are_met(|| peeled.tunnels()) && self.lists.are_met(self.view, peeled)
     }
 
     /// Demands on a packet's tunnels.
@@ -200,7 +234,7 @@ impl QueryFilter {
     /// The program that alone decides about packets of a segment of this link type; `None` if there is more to it.
     pub(crate) fn sole_program(&self, link_type: LinkType, is_plain: bool) -> Option<&Program> {
         match &self.expressions[..] {
-            [own] if (is_plain || !self.peels) && self.tunnels.are_none() && !own.selection.ignore_vlan => {
+            [own] if (is_plain || !self.peels) && self.demands_nothing() && !own.selection.ignore_vlan => {
                 match own.choice(link_type) {
                     LinkTypeFilter::Program(program) => Some(program),
                     LinkTypeFilter::Everything | LinkTypeFilter::Nothing => None,
@@ -219,7 +253,7 @@ impl QueryFilter {
     /// received, nor if all are accepted.
     pub(crate) fn link_fragments(&self) -> bool {
         let accept_all =
-            self.tunnels.are_none() && self.expressions.iter().all(FilterExpression::accepts_all_views);
+            self.demands_nothing() && self.expressions.iter().all(FilterExpression::accepts_all_views);
         self.peels && !accept_all
     }
 
@@ -240,7 +274,7 @@ impl QueryFilter {
     /// True if the filters accept the packet.
     #[inline]
     pub(crate) fn accept_peeled(&self, peeled: Peeled<'_, '_>, untagged: &mut Vec<u8>) -> bool {
-        self.tunnels.are_met(|| peeled.tunnels())
+        self.demands_are_met(peeled)
             && self.joined_first().all(|expression| {
                 let mut views = peeled.views(expression.selection.numbers(peeled.view_count()));
                 views.any(|view| expression.accept_view(view, untagged))
@@ -252,7 +286,7 @@ impl QueryFilter {
     pub(crate) fn may_accept_linked(&self, peeled: Peeled<'_, '_>, untagged: &mut Vec<u8>) -> bool {
         let is_outer = |expression: &&FilterExpression| expression.selection.view == ViewMode::Outer;
         let judges_alone = self.expressions.first().is_some_and(|own| is_outer(&own));
-        (!judges_alone || self.tunnels.are_met(|| peeled.tunnels()))
+        (!judges_alone || self.demands_are_met(peeled))
             && self.expressions.iter().filter(is_outer).all(|expression| {
                 let mut views = peeled.views(expression.selection.numbers(peeled.view_count()));
                 views.any(|view| expression.accept_view(view, untagged))
@@ -263,7 +297,7 @@ impl QueryFilter {
     #[inline]
     pub(crate) fn accept(&self, packet: ViewBytes<'_>, is_plain: bool, scratch: &mut Scratch) -> bool {
         let Scratch { peeler, untagged } = scratch;
-        if (is_plain || !self.peels) && self.tunnels.are_none() {
+        if (is_plain || !self.peels) && self.demands_nothing() {
             return self.joined_first().all(|expression| expression.accept_view(packet, untagged));
         }
         self.accept_peeled(peeler.take_apart(packet), untagged)

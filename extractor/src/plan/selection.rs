@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::query::{JoinedFilter, Query, ViewMode};
+use crate::query::{JoinedFilter, Query};
+use crate::view_mode::ViewMode;
 
 /// Selection among a packet's views.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,28 +27,6 @@ impl From<&JoinedFilter> for ViewSelection {
 impl ViewSelection {
     /// Numbers of the selected views out of this many, counted from the outermost.
     pub(crate) fn numbers(self, views: usize) -> Range<usize> {
-        match self.view {
-            ViewMode::Outer => 0..views.min(1),
-            ViewMode::Inner => views.saturating_sub(1)..views,
-            ViewMode::Any => 0..views,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn views_are_numbered_from_the_outermost() {
-        let numbers = |view, count| ViewSelection { view, ignore_vlan: false }.numbers(count);
-        assert_eq!(
-            [ViewMode::Outer, ViewMode::Inner, ViewMode::Any].map(|view| numbers(view, 3)),
-            [0..1, 2..3, 0..3]
-        );
-        assert_eq!(
-            [ViewMode::Outer, ViewMode::Inner, ViewMode::Any].map(|view| numbers(view, 1)),
-            [0..1, 0..1, 0..1]
-        );
+        self.view.numbers(views)
     }
 }

@@ -7,7 +7,7 @@ use netrewind_packet::{TypePlace, VlanTags, is_vlan_tpid};
 use netrewind_store::LinkType;
 
 use super::selection::ViewSelection;
-use crate::query::ViewMode;
+use crate::view_mode::ViewMode;
 
 /// Position of a selected view in the packets of a template: from `offset` on, without `tags`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

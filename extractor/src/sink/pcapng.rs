@@ -29,6 +29,12 @@ const APPLICATION: &str = concat!("netrewind ", env!("CARGO_PKG_VERSION"));
 const COMMENT_BYTES_MAX: usize = 60_000;
 /// Type and both lengths around a block's body.
 const BLOCK_FRAME_BYTES: u32 = 12;
+/// Type of a block with decryption secrets (draft-ietf-opsawg-pcapng, section 4.7).
+const DECRYPTION_SECRETS_BLOCK: u32 = 10;
+/// Type of secrets: a TLS key log, `TLSK`.
+const TLS_KEY_LOG: u32 = 0x544c_534b;
+/// Bytes of TLS secrets in a file; Wireshark reads blocks of up to 16 MiB.
+pub const SECRETS_BYTES_MAX: u32 = 16_777_152;
 
 /// Writes a pcapng file. The output should be buffered.
 pub struct PcapngSink<W: Write> {
@@ -40,6 +46,8 @@ pub struct PcapngSink<W: Write> {
     /// The asker must not learn of interfaces without packets in the answer.
     is_restricted: bool,
     body: Vec<u8>,
+    /// TLS secrets for the reader; none where empty.
+    secrets: Vec<u8>,
 }
 
 enum PcapngState<W: Write> {
@@ -58,7 +66,37 @@ impl<W: Write> PcapngSink<W> {
             described: 0,
             is_restricted: false,
             body: Vec::new(),
+            secrets: Vec::new(),
         }
+    }
+
+    /// Writes TLS secrets before the packets, for whoever reads them to decrypt: lines as SSLKEYLOGFILE has them, at most
+    /// [`SECRETS_BYTES_MAX`] bytes.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Vec<u8>) -> Self {
+        Self { secrets, ..self }
+    }
+
+    fn write_secrets(&mut self) -> Result<(), SinkError> {
+        let secrets = std::mem::take(&mut self.secrets);
+        let too_long = || SinkError::Unwritable("the TLS secrets are too long for a pcapng block".into());
+        if secrets.is_empty() {
+            return Ok(());
+        }
+        let length = u32::try_from(secrets.len()).ok().filter(|length| *length <= SECRETS_BYTES_MAX);
+        let length = length.ok_or_else(too_long)?;
+        let mut body = [TLS_KEY_LOG.to_le_bytes(), length.to_le_bytes()].concat();
+        body.extend_from_slice(&secrets);
+        body.resize(body.len().next_multiple_of(4), 0);
+        let length = u32::try_from(body.len()).map_err(|_| too_long())? + BLOCK_FRAME_BYTES;
+        let block = RawBlock {
+            type_: DECRYPTION_SECRETS_BLOCK,
+            initial_len: length,
+            body: Cow::Owned(body),
+            trailer_len: length,
+        };
+        self.writer()?.write_raw_block(&block).map_err(failed)?;
+        Ok(())
     }
 
     fn writer(&mut self) -> Result<&mut PcapNgWriter<W>, SinkError> {
@@ -132,6 +170,7 @@ impl<W: Write> Sink for PcapngSink<W> {
         };
         self.state =
             PcapngState::Writing(PcapNgWriter::with_section_header(output, section).map_err(failed)?);
+        self.write_secrets()?;
         self.interfaces = preface.interfaces.to_vec();
         self.is_restricted = preface.query.is_restricted();
         if self.interfaces.is_empty() {

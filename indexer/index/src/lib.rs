@@ -32,6 +32,7 @@ mod strings;
 mod sys;
 mod template;
 mod template_list;
+mod value_set;
 
 pub use builder::{Builder, FlowShare, IndexLimits, build_from, build_with};
 pub use checksums::GranuleChecksums;
@@ -43,6 +44,7 @@ pub use layout::mark_late;
 pub use observations::{LabelKey, Observation};
 pub use reader::{Comparison, Constraint, FlowCursor, FlowIter, Index, KeyConstraint, Observations, Second};
 pub use template::{Description, KeyField, Template, ViewLengths};
+pub use value_set::ValueSet;
 
 /// Flows in more granules than this have the bits of their positions counted, so that a reader can skip them.
 pub(crate) const POSITIONS_WITHOUT_LENGTH_MAX: u64 = 64;

@@ -6,7 +6,10 @@ use netrewind_extractor::flows::FlowId;
 use netrewind_extractor::{Completeness, Query, ReachedLimit};
 use netrewind_store::Timestamp;
 use netrewind_store::hold::CaseName;
-use serde::Serialize;
+use serde::ser::Error;
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::identity::Identity;
 
@@ -100,7 +103,7 @@ pub struct AuditedHold {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub case: Option<CaseName>,
     /// Packets that were to be held.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_short_of")]
     pub query: Option<Query>,
     /// Segments held, or released.
     pub segments: u64,
@@ -113,6 +116,31 @@ pub struct AuditedHold {
     pub error: Option<String>,
     /// Time that it took.
     pub seconds: f64,
+}
+
+/// Entries of a list that are written one by one; of a longer one its length and checksum are.
+const LISTED_MAX: usize = 64;
+
+/// A query, with long lists in short.
+pub(super) fn serialize_short<S: Serializer>(query: &Query, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut value = serde_json::to_value(query).map_err(S::Error::custom)?;
+    for list in
+        value.get_mut("lists").and_then(Value::as_object_mut).into_iter().flat_map(|it| it.values_mut())
+    {
+        if let Some(entries) = list.as_array().filter(|entries| entries.len() > LISTED_MAX) {
+            let text: Vec<&str> = entries.iter().filter_map(Value::as_str).collect();
+            let checksum = format!("{:016x}", xxh3_64(text.join("\n").as_bytes()));
+            *list = json!({"entries": text.len(), "xxh3": checksum});
+        }
+    }
+    value.serialize(serializer)
+}
+
+fn serialize_short_of<S: Serializer>(query: &Option<Query>, serializer: S) -> Result<S::Ok, S::Error> {
+    match query {
+        Some(query) => serialize_short(query, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 impl AuditedHold {

@@ -18,7 +18,7 @@ use crate::column::{BLOCK_ROWS, take, take_varint};
 use crate::dictionary::DictionaryKey;
 use crate::layout::{is_right, tunnel_ports_hash};
 use crate::template::Template;
-use crate::{Constraint, IndexError, template_list};
+use crate::{Constraint, IndexError, ValueSet, template_list};
 
 /// Blocks of values that are looked at for a range of them; with more, every segment may have one.
 const BLOCKS_LOOKED_AT_MAX: usize = 256;
@@ -151,14 +151,18 @@ impl<B: AsRef<[u8]>> HourIndex<B> {
         }
     }
 
-    fn with_value_of<const BYTES: usize, T: DictionaryKey<BYTES> + TryFrom<u128>>(
+    fn with_value_of<const BYTES: usize, T: DictionaryKey<BYTES> + Into<u128> + TryFrom<u128>>(
         &self,
         part: HourPart,
         bits: u32,
         constraint: &Constraint,
     ) -> Result<SegmentSet, IndexError> {
-        // Values that are no range are scattered over all blocks.
-        let Some(range) = constraint.as_range(bits) else { return Ok(self.all()) };
+        let range = match (constraint.as_range(bits), constraint) {
+            (Some(range), _) => range,
+            (None, Constraint::AnyOf(values)) => return self.with_any_of::<BYTES, T>(part, values),
+            // Values that are no range are scattered over all blocks.
+            (None, _) => return Ok(self.all()),
+        };
         let (low, high) = (*range.start(), (*range.end()).min(u128::MAX >> (u128::BITS - bits)));
         match (T::try_from(low), T::try_from(high)) {
             (Ok(low), Ok(high)) if low <= high => self.with_any(part, low..=high),
@@ -189,6 +193,33 @@ impl<B: AsRef<[u8]>> HourIndex<B> {
         Ok(found)
     }
 
+    /// Every block is looked at: of a long list, nearly every one has a value between its first and its last.
+    fn with_any_of<const BYTES: usize, T: DictionaryKey<BYTES> + Into<u128>>(
+        &self,
+        part: HourPart,
+        wanted: &ValueSet,
+    ) -> Result<SegmentSet, IndexError> {
+        let blocks = self.blocks::<BYTES>(part)?;
+        let mut found = self.unlisted.clone();
+        let mut at = 0;
+        for block in 0..blocks.count() {
+            if found.is_all() {
+                break;
+            }
+            let (values, members) = Self::decode_block::<BYTES, T>(part, &blocks, block)?;
+            let rows = blocks.rows_of(block);
+            for (row, &value) in values[..rows].iter().enumerate() {
+                let is_wanted;
+                (at, is_wanted) = wanted.contains_from(at, value.into());
+                if is_wanted {
+                    members::add(members, rows, row..row + 1, self.header.segments, &mut found)
+                        .ok_or(part.damaged())?;
+                }
+            }
+        }
+        Ok(found)
+    }
+
     fn add_block<const BYTES: usize, T: DictionaryKey<BYTES>>(
         &self,
         part: HourPart,
@@ -197,21 +228,33 @@ impl<B: AsRef<[u8]>> HourIndex<B> {
         range: &RangeInclusive<T>,
         found: &mut SegmentSet,
     ) -> Result<(), IndexError> {
+        let (values, members) = Self::decode_block::<BYTES, T>(part, blocks, block)?;
+        let rows = blocks.rows_of(block);
+        let begin = values[..rows].partition_point(|value| value < range.start());
+        let end = values[..rows].partition_point(|value| value <= range.end());
+        if begin < end {
+            members::add(members, rows, begin..end, self.header.segments, found).ok_or(part.damaged())?;
+        }
+        Ok(())
+    }
+
+    /// The values of a block, and the bytes of the segments that have them.
+    fn decode_block<'b, const BYTES: usize, T: DictionaryKey<BYTES>>(
+        part: HourPart,
+        blocks: &BlockReader<'b, BYTES>,
+        block: usize,
+    ) -> Result<([T; BLOCK_ROWS], &'b [u8]), IndexError> {
         let rows = blocks.rows_of(block);
         let mut bytes = blocks.block(block)?;
-        let mut add = || {
+        let mut decode = || {
             let mut values = [T::default(); BLOCK_ROWS];
             values[0] = T::from_key(blocks.key(block));
             let value_bytes = usize::try_from(take_varint(&mut bytes)?).ok()?;
             T::decode(take(&mut bytes, value_bytes)?, &mut values[..rows])?;
-            let begin = values[..rows].partition_point(|value| value < range.start());
-            let end = values[..rows].partition_point(|value| value <= range.end());
-            if begin < end {
-                members::add(bytes, rows, begin..end, self.header.segments, found)?;
-            }
-            Some(())
+            Some(values)
         };
-        add().ok_or(part.damaged())
+        let values = decode().ok_or(part.damaged())?;
+        Ok((values, bytes))
     }
 
     /// Verifies every checksum and decodes everything once.

@@ -12,6 +12,7 @@ use crate::dictionary::{DictionaryKey, SortedSet};
 use crate::keys::{AddressColumns, KeyBlock, KeyColumns};
 use crate::layout::Section;
 use crate::template::{KeyField, Template};
+use crate::value_set::ValueSet;
 use netrewind_packet::Shape;
 
 /// Constraint on a field of the key, as a big-endian number of the field's width (16, 32 or 128 bits).
@@ -26,6 +27,8 @@ pub enum Constraint {
     },
     /// `low <= field <= high`.
     Range(RangeInclusive<u128>),
+    /// The field is in the set.
+    AnyOf(ValueSet),
 }
 
 impl Constraint {
@@ -34,22 +37,25 @@ impl Constraint {
         match self {
             Self::Masked { mask, value } => field & mask == *value,
             Self::Range(range) => range.contains(&field),
+            Self::AnyOf(set) => set.contains(field),
         }
     }
 
     /// The values of `bits` bits that satisfy the constraint, where they are one range.
     pub(crate) fn as_range(&self, bits: u32) -> Option<RangeInclusive<u128>> {
         let all = u128::MAX >> (128 - bits);
+        #[expect(clippy::reversed_empty_ranges, reason = "nothing satisfies the constraint")]
+        let nothing = 1..=0;
         match self {
             Self::Range(range) => Some(range.clone()),
+            Self::AnyOf(set) => match set.ranges().len() {
+                0 => Some(nothing),
+                1 => set.hull(),
+                _ => None,
+            },
             Self::Masked { mask, value } => {
                 let free = all & !mask;
                 let is_prefix = free & free.wrapping_add(1) == 0;
-                #[expect(
-                    clippy::reversed_empty_ranges,
-                    reason = "a value outside of the mask is satisfied by nothing"
-                )]
-                let nothing = 1..=0;
                 match value & !mask == 0 && *value <= all {
                     true => is_prefix.then(|| *value..=value | free),
                     false => Some(nothing),
@@ -269,7 +275,11 @@ fn resolve<'t, B: AsRef<[u8]>>(
     Ok(match term.field {
         KeyField::SourcePort | KeyField::DestinationPort => {
             let is_source = term.field == KeyField::SourcePort;
-            let range = constraint.as_range(16).unwrap_or(0..=u128::MAX);
+            let range = match constraint {
+                Constraint::AnyOf(set) => set.hull(),
+                _ => constraint.as_range(16),
+            };
+            let range = range.unwrap_or(0..=u128::MAX);
             let port = |value: u128| u16::try_from(value).unwrap_or(u16::MAX);
             Resolved::Port { is_source, constraint, near: port(*range.start())..=port(*range.end()) }
         }
@@ -391,8 +401,17 @@ fn ids_of<const BYTES: usize, T: DictionaryKey<BYTES> + Into<u128> + TryFrom<u12
     }
     let mut every: Vec<T> = Vec::new();
     set.decode_all(&mut every)?;
+    let mut at = 0;
     for (&member, id) in every.iter().zip(base..) {
-        if constraint.accepts(member.into()) {
+        let is_accepted = match constraint {
+            Constraint::AnyOf(values) => {
+                let found;
+                (at, found) = values.contains_from(at, member.into());
+                found
+            }
+            _ => constraint.accepts(member.into()),
+        };
+        if is_accepted {
             add(id..id + 1);
         }
     }

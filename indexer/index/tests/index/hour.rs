@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use netrewind_index::{
     Constraint, HourBuilder, HourIndex, HourKey, HourSegment, Index, IndexError, IndexLimits, SegmentSet,
+    ValueSet,
 };
 use netrewind_packet::TransportKey;
 use netrewind_packet::tunnel::{TunnelPorts, UdpTunnel};
@@ -188,6 +190,24 @@ fn an_hour_says_of_its_segments_what_their_indexes_say() {
     }
     assert!(distinct.len() > 3 && excluded > SEGMENTS, "the sample is worth it");
     assert_eq!(hour.number_of(&name(SEGMENTS)), None);
+    let mut listed = 0;
+    for key in [HourKey::AddressV4, HourKey::AddressV6, HourKey::Port] {
+        let is_narrow = |range: &RangeInclusive<u128>| range.end() - range.start() < 0x1000;
+        let ranges =
+            constraints().into_iter().filter(|(of, _)| *of == key).filter_map(|(_, one)| match one {
+                Constraint::Range(range) => Some(range).filter(is_narrow),
+                _ => None,
+            });
+        let (mut together, mut list) = (hour.none(), Vec::new());
+        for range in ranges {
+            together.add(&hour.with_value(key, &Constraint::Range(range.clone())).unwrap());
+            list.push(range);
+            let any_of = Constraint::AnyOf(ValueSet::of(list.iter().cloned()));
+            assert_eq!(hour.with_value(key, &any_of).unwrap(), together, "{key:?} in {list:?}");
+        }
+        listed += usize::from(list.len() > 1 && !together.is_none() && !together.is_all());
+    }
+    assert!(listed > 0, "the sample is worth it");
     let scattered = Constraint::Masked { mask: 1, value: 1 };
     assert!(hour.with_value(HourKey::AddressV4, &scattered).unwrap().is_all());
     let nothing = Constraint::Masked { mask: 1, value: 2 };

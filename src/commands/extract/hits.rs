@@ -1,0 +1,113 @@
+//! The table of `--hits`: which addresses of a list the packets have.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use netrewind_extractor::lists::{AddressList, HITS_MAX, Hit, HitSink};
+use netrewind_extractor::{Answer, CountSink, Query, Sink};
+
+use super::output::{named, standard_output};
+use crate::commands::destination::Destination;
+use crate::commands::progress::ProgressDisplay;
+use crate::commands::target::{NoAnswer, QueryTarget};
+use crate::outcome::Failure;
+use crate::terminal;
+
+/// The columns.
+const HEAD: [&str; 6] = ["address", "entry", "packets", "bytes", "first", "last"];
+
+/// The file for the table, which is complete or not there at all.
+pub struct OpenedHits {
+    name: PathBuf,
+    file: File,
+    /// `None` for standard output.
+    destination: Option<Destination>,
+    hosts: AddressList,
+    found: (Vec<(IpAddr, Hit)>, u64),
+}
+
+impl OpenedHits {
+    /// Opens the file for the hits of a query's list of addresses; `None` where it has none.
+    pub fn open(name: &Path, query: &Query) -> Result<Option<Self>, NoAnswer> {
+        let Some(hosts) = query.lists.hosts.clone() else { return Ok(None) };
+        let (file, destination) = match name == Path::new("-") {
+            true => (standard_output().map_err(|error| named(name, &error))?, None),
+            false => {
+                let opened = Destination::open(name, false).map_err(|error| named(name, &error))?;
+                (opened.0, Some(opened.1))
+            }
+        };
+        Ok(Some(Self { name: name.to_owned(), file, destination, hosts, found: Default::default() }))
+    }
+
+    /// The folder in which the file is put in its place.
+    pub fn folder(&self) -> Option<PathBuf> {
+        self.destination.as_ref().and_then(Destination::folder)
+    }
+
+    /// Has the packets given to `sink`, counted before.
+    pub fn counting(
+        &mut self,
+        sink: &mut dyn Sink,
+        extract: impl FnOnce(&mut dyn Sink) -> Result<Answer, NoAnswer>,
+    ) -> Result<Answer, NoAnswer> {
+        let mut counting = HitSink::new(sink, self.hosts.clone());
+        let answer = extract(&mut counting);
+        self.found = counting.finish();
+        answer
+    }
+
+    /// Counts the packets of the query, and their hits.
+    pub fn count(
+        &mut self,
+        target: &QueryTarget,
+        query: &Query,
+        control: &mut ProgressDisplay,
+    ) -> Result<Answer, NoAnswer> {
+        self.counting(&mut CountSink, |sink| target.extract(query, sink, control, None))
+    }
+
+    /// Removes the unfinished file: there is no answer.
+    pub fn give_up(self) {
+        // What went wrong first is told.
+        let _ = self.destination.map(Destination::give_up);
+    }
+
+    /// Writes the table.
+    pub fn keep(self) -> Result<(), Failure> {
+        let Self { name, file, destination, hosts, found: (hits, uncounted) } = self;
+        let written = write(file, &hosts, &hits);
+        let kept = written.and_then(|()| destination.map_or(Ok(()), Destination::keep));
+        match kept {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            kept => kept.map_err(|error| anyhow::anyhow!("{}: {error}", name.display()))?,
+        }
+        if uncounted > 0 {
+            terminal::say(format_args!(
+                "{HITS_MAX} addresses are counted: the hits of further ones, {uncounted} in all, are not in the table"
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn write(file: File, hosts: &AddressList, hits: &[(IpAddr, Hit)]) -> io::Result<()> {
+    let mut table = csv::Writer::from_writer(BufWriter::new(file));
+    table.write_record(HEAD)?;
+    for (address, Hit { packets, bytes, first, last }) in hits {
+        let entry = hosts.entry_of(*address).unwrap_or_default();
+        let (packets, bytes) = (packets.to_string(), bytes.to_string());
+        table.write_record([
+            address.to_string(),
+            entry,
+            packets,
+            bytes,
+            first.to_string(),
+            last.to_string(),
+        ])?;
+    }
+    table.flush()?;
+    table.into_inner().map_err(|error| io::Error::other(error.to_string()))?.flush()
+}

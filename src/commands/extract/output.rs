@@ -1,0 +1,23 @@
+//! The output of an answer, and errors about it.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use netrewind_extractor::{ExtractError, SinkError};
+
+/// An error of the output.
+pub fn io_error(error: io::Error) -> ExtractError {
+    ExtractError::Sink(SinkError::Io(error))
+}
+
+/// An error about the output, with its name.
+pub fn named(output: &Path, error: &io::Error) -> ExtractError {
+    io_error(io::Error::new(error.kind(), format!("{}: {error}", output.display())))
+}
+
+/// Standard output without a line buffer.
+pub fn standard_output() -> io::Result<File> {
+    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+}
