@@ -40,6 +40,7 @@ mod limits;
 mod lists;
 mod live;
 mod lost_pages;
+mod mcp;
 mod metrics;
 mod oracle;
 mod origins;

@@ -1,41 +1,13 @@
 //! The Python client: made of the OpenAPI document, it gives what the command gives.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use crate::support::packets::{Packet, read_pcap, tcp, write_pcap};
-use crate::support::{done, import, netrewind};
+use crate::support::service::Service;
+use crate::support::{done, import};
 
 const PACKETS: u32 = 5000;
-
-/// A store being served; ended when dropped.
-struct Service(Child, String);
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn serve(store: &Path) -> Service {
-    let mut child = netrewind()
-        .args(["serve", "--listen", "127.0.0.1:0", "--store"])
-        .arg(store)
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("netrewind runs");
-    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-    let url = lines.by_ref().find_map(|line| {
-        let line = line.expect("text");
-        let at = line.find("http://")?;
-        line[at..].split('/').nth(2).map(|authority| format!("http://{authority}"))
-    });
-    // What it says later must not fill the pipe.
-    std::thread::spawn(move || lines.for_each(drop));
-    Service(child, url.expect("an address"))
-}
 
 /// The wheel, twice: the same bytes.
 fn wheel(folder: &Path) -> PathBuf {
@@ -75,7 +47,8 @@ fn the_python_client_gives_what_the_command_gives() {
     let packets: Vec<Packet> = (0..PACKETS).map(packet).collect();
     std::fs::write(at("all.pcap"), write_pcap(1, &packets)).expect("written");
     import(Path::new(&at("store")), &[Path::new(&at("all.pcap"))]);
-    let service = serve(Path::new(&at("store")));
+    let service = Service::of(&at("store"));
+    let url = format!("http://{}", service.address);
     let wheel = wheel(folder.path());
 
     let program = "
@@ -102,7 +75,7 @@ except netrewind.Problem as problem:
     assert problem.status == 400 and 'nonsense' in str(problem), problem
 print(count, digest.hexdigest())
 ";
-    let (is_done, said) = python(&wheel, program, &[&service.1, &at("saved.pcap")]);
+    let (is_done, said) = python(&wheel, program, &[&url, &at("saved.pcap")]);
     assert!(is_done, "{said}");
     let store = at("store");
     let extracted = done(["extract", "-q", "--store", &store, "--filter", "src net 10.0.0.0/20", "-o", "-"]);
@@ -131,6 +104,6 @@ print(count, digest.hexdigest())
         .and_then(|file| file.set_len(100_000))
         .expect("shortened");
     let program = "import sys, netrewind\nfor packet in netrewind.Client(sys.argv[1]).packets(): pass";
-    let (is_done, said) = python(&wheel, program, &[&service.1]);
+    let (is_done, said) = python(&wheel, program, &[&url]);
     assert!(!is_done && said.contains("IncompleteAnswer"), "{said}");
 }

@@ -11,7 +11,7 @@ use netrewind_http::audit::{Audit, AuditFile, AuditPaths};
 use netrewind_http::geoip::GeoDatabase;
 use netrewind_http::metrics::ProcessMeter;
 use netrewind_http::tls::TlsFiles;
-use netrewind_http::{Server, Service, ServiceLimits, router};
+use netrewind_http::{Server, Service, ServiceLimits, router, with_mcp};
 use netrewind_store::Store;
 use netrewind_store::clock::{Clock, SystemClock};
 use netrewind_store::store::CaseFiles;
@@ -68,6 +68,9 @@ pub struct ServingArguments {
     /// [default: a quarter of the memory, at most 512MiB]
     #[arg(long, value_name = "SIZE", value_parser = arguments::bytes)]
     answer_memory: Option<u64>,
+    /// Answer language models at /mcp as well (Model Context Protocol, read-only): they see what the token of their requests may see
+    #[arg(long)]
+    mcp: bool,
     #[command(flatten)]
     access: AccessArguments,
 }
@@ -188,6 +191,7 @@ impl PreparedService<'_> {
         );
         let scheme = if tls.is_some() { "https" } else { "http" };
         let routes = router(Arc::clone(&service), admission);
+        let routes = if arguments.mcp { with_mcp(routes) } else { routes };
         let server = Server::start(service, routes, listeners, tls)?;
         for address in server.addresses() {
             terminal::say(format_args!("Answering on {scheme}://{address}/ (API: /openapi.json)"));

@@ -32,6 +32,7 @@ mod identity;
 mod json;
 mod limits;
 mod log;
+mod mcp;
 pub mod metrics;
 mod operations;
 mod packet_answer;
@@ -53,6 +54,7 @@ pub mod untrusted;
 
 pub use identity::Identity;
 pub use limits::ServiceLimits;
+pub use mcp::with_mcp;
 pub use page::is_built_in as has_page;
 pub use problem::{Kind, Problem};
 pub use routes::{openapi, router};
