@@ -1,5 +1,5 @@
-//! A store that has a file of every kind: three segments of neighbouring hours on two days and a fourth that a killed recorder has
-//! left open, their indexes, a catalog with boundaries, a logbook, an audit.
+//! A store that has a file of every kind: three segments of neighbouring hours on two days, the first of them cold, and a fourth that
+//! a killed recorder has left open, their indexes, a catalog with boundaries, a logbook, an audit.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -94,9 +94,19 @@ impl EveryKind {
         drop(logbook);
         let every = Self { folder, store: path };
         done(["index", "--store", &every.text(), "--catalog"]);
+        every.compress_first();
         every.audit();
         every.leave_open(&store);
         every
+    }
+
+    /// Compresses the segment of the first hour: it is older than all others by an hour.
+    fn compress_first(&self) {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        let age = now.as_secs() - u64::from(BEGIN + HOUR - 300);
+        done(["compress", "--store", &self.text(), "--after", &format!("{age}s")]);
+        let count = |ending: &str| self.files_with(|file| file.ends_with(ending)).len();
+        assert_eq!((count(".pcap.zst"), count(".pcap")), (1, SEALED - 1));
     }
 
     /// Has the service write an audit.
