@@ -15,6 +15,8 @@ use crate::support::{done, files_below, may_make_namespaces, run, seed};
 const KILLS: usize = 32;
 /// Bytes of a segment without packets.
 const HEADER_BYTES: usize = 24;
+/// What a cold segment's file has behind the name that it had.
+const COLD_ENDING: &str = ".zst";
 
 /// The committed mark of an open segment: `recorder/store/FORMAT.md`.
 fn committed_bytes(open: &Path) -> usize {
@@ -59,6 +61,8 @@ impl Remains {
                 assert!(bytes.len() >= committed, "{name}: the mark promises what is not there");
                 bytes.truncate(committed);
                 promised.insert(inside(store, Path::new(will_be)), bytes);
+            } else if let Some(was) = name.strip_suffix(COLD_ENDING) {
+                sealed.insert(inside(store, Path::new(was)), zstd::decode_all(&*std::fs::read(&path)?)?);
             } else if name.ends_with(".pcap") {
                 sealed.insert(inside(store, &path), std::fs::read(&path)?);
             }
@@ -89,8 +93,7 @@ impl Remains {
     pub fn assert_kept_since(&self, oldest: &str, store: &Path, what: &str) {
         let is_kept = |path: &&Path| name_of(path).as_str() >= oldest;
         let read = |path: &Path| {
-            std::fs::read(store.join(path))
-                .unwrap_or_else(|error| panic!("{what}: {}: {error}", path.display()))
+            contents(&store.join(path)).unwrap_or_else(|error| panic!("{what}: {}: {error}", path.display()))
         };
         for path in self.sealed.keys().map(PathBuf::as_path).filter(is_kept) {
             assert!(read(path) == self.sealed[path], "{what}: {} has changed", path.display());
@@ -115,11 +118,30 @@ impl Remains {
 
 /// Name of a segment, with its date.
 pub fn name_of(segment: &Path) -> String {
-    let named = segment.with_extension("");
+    let text = segment.display().to_string();
+    let named = Path::new(text.split(".pcap").next().unwrap_or_default());
     let mut parts: Vec<_> =
         named.components().rev().take(2).map(|part| part.as_os_str().to_string_lossy()).collect();
     parts.reverse();
     parts.join("/")
+}
+
+/// The bytes of a segment, which may be cold.
+fn contents(segment: &Path) -> io::Result<Vec<u8>> {
+    match std::fs::read(segment) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            zstd::decode_all(&*std::fs::read(format!("{}{COLD_ENDING}", segment.display()))?)
+        }
+        read => read,
+    }
+}
+
+/// Files of segments, also of cold ones.
+pub fn segment_files(store: &Path) -> Vec<PathBuf> {
+    let is_segment = |path: &PathBuf| {
+        path.extension().is_some_and(|extension| extension == "pcap" || extension == &COLD_ENDING[1..])
+    };
+    files_below(&store.join("segments")).into_iter().filter(is_segment).collect()
 }
 
 fn inside(store: &Path, path: &Path) -> PathBuf {

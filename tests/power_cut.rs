@@ -1,11 +1,11 @@
 //! Power cuts of a disk under a recorder: what was promised before is there after, and what is lost is told.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::crash::{Remains, name_of};
+use crate::crash::{Remains, name_of, segment_files};
 use crate::support::link::Link;
 use crate::support::numbered::{self, number_of};
 use crate::support::packets::read_pcap;
@@ -21,20 +21,31 @@ const EXPIRED: &str = "and not that it expired";
 
 #[test]
 fn ext4_keeps_what_was_promised() {
-    cuts("ext4", 96);
+    cuts("ext4", 96, &[]);
 }
 
 #[test]
 fn xfs_keeps_what_was_promised() {
-    cuts("xfs", 320);
+    cuts("xfs", 320, &[]);
 }
 
 #[test]
 fn btrfs_keeps_what_was_promised() {
-    cuts("btrfs", 160);
+    cuts("btrfs", 160, &[]);
 }
 
-fn cuts(kind: &'static str, mib: usize) {
+/// A cold segment takes the place of a plain one, which is removed: whenever the power is cut, one of them is whole.
+#[test]
+fn ext4_keeps_segments_that_become_cold() {
+    cuts("ext4", 96, &["--compress-after", "0s"]);
+}
+
+#[test]
+fn btrfs_keeps_segments_that_become_cold() {
+    cuts("btrfs", 160, &["--compress-after", "0s"]);
+}
+
+fn cuts(kind: &'static str, mib: usize, more: &[&str]) {
     if !may_make_namespaces() {
         return;
     }
@@ -49,21 +60,24 @@ fn cuts(kind: &'static str, mib: usize) {
     let link = Link::new();
     let store = disk.path().join("store");
     let options = ["--segment-bytes", "4MiB", "--budget", "32MiB"];
-    let recording = link.record(&store, &options);
+    let recording = link.record(&store, &[&options[..], more].concat());
     let mut sender = link.send_forever(&capture, &["--mbps=40"]);
-    let (mut promised_bytes, mut lost_packets) = (0, 0);
+    let (mut promised_bytes, mut lost_packets, mut cold_segments) = (0, 0, 0);
     for number in 0..count {
         std::thread::sleep(Duration::from_millis(chance.u64(50..500)));
         let before = Remains::of_live(&store);
         let after = disk.cut(&mut chance);
         let what = format!("{kind}, cut {number}");
         promised_bytes += before.promised_bytes();
-        lost_packets += check(&after.path().join("store"), &before, &what);
+        let after = after.path().join("store");
+        let is_cold = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "zst");
+        cold_segments += segment_files(&after).iter().filter(is_cold).count();
+        lost_packets += check(&after, &before, &what);
     }
     sender.kill().expect("killed");
     sender.wait().expect("a child");
     recording.stop();
-    assert!(promised_bytes > 0);
+    assert!(promised_bytes > 0 && (cold_segments > 0) == !more.is_empty(), "{cold_segments} cold");
     eprintln!(
         "{kind}: {count} power cuts, {promised_bytes} bytes had been promised, {lost_packets} packets were on their way"
     );
@@ -75,7 +89,7 @@ fn check(store: &Path, before: &Remains, what: &str) -> u64 {
     let opened = run(["index", "--store", &text]);
     let said = String::from_utf8_lossy(&opened.stderr).into_owned();
     assert!(opened.status.success(), "{what}: it opens by itself: {said}");
-    let oldest = crate::roundtrip::segments(store).iter().map(|path| name_of(path)).min().unwrap_or_default();
+    let oldest = segment_files(store).iter().map(|path| name_of(path)).min().unwrap_or_default();
     before.assert_kept_since(&oldest, store, what);
     let verified = run(["verify", "--store", &text]);
     let said = String::from_utf8_lossy(&verified.stdout).into_owned();
