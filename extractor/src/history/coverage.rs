@@ -348,7 +348,12 @@ impl BrokenOff {
         let is_own = |name: &SegmentName| {
             name.lane == lane && session.from <= name.opened && next.is_none_or(|next| name.opened < next)
         };
-        let readable = kept.unsealed.iter().filter(|(name, _)| is_own(name)).map(|(_, to)| *to).min();
+        // Times that no clock gave the packets tell nothing: what is left of such a segment may end anywhere in it.
+        let readable = kept.unsealed.iter().filter(|(name, _)| is_own(name)).map(|(name, to)| {
+            let is_plausible = to.ns_since(name.opened) <= SEGMENT_NS_MAX;
+            if is_plausible { *to } else { name.opened }
+        });
+        let readable = readable.min();
         let written_to = session.written_to.min(session.to);
         let written_to = readable.filter(|_| next.is_none()).map_or(written_to, |to| written_to.min(to));
         let mut alive_to = session.to;

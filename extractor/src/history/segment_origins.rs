@@ -76,7 +76,10 @@ pub(crate) fn recorded_spans(timeline: &RecordingTimeline<'_>, name: &SegmentNam
     for passed_over in &timeline.passed_over {
         spans = spans.into_iter().flat_map(|span| without(span, *passed_over)).collect();
     }
-    spans.retain(|span| !is_too_long(span) || is_earlier_capture);
+    // With a wrong time at one end, the other pieces begin or end at a time that is wrong as well.
+    if !is_earlier_capture && spans.iter().any(is_too_long) {
+        spans.clear();
+    }
     spans
 }
 

@@ -26,6 +26,8 @@ pub struct SessionPlan {
     pub segment_age: Duration,
     pub segment_bytes: u64,
     pub budget_bytes: Option<u64>,
+    /// Age of a segment from which it is compressed.
+    pub compress_after: Option<Duration>,
     /// Time before the next session begins.
     pub pause: Duration,
     /// In order of time.
@@ -96,7 +98,13 @@ impl Plan {
     /// The world of a seed.
     pub fn of(seed: u64) -> Self {
         let mut chance = Chance::new(seed);
-        let sessions = (0..1 + chance.below(2)).map(|_| SessionPlan::of(&mut chance)).collect();
+        let mut sessions: Vec<_> = (0..1 + chance.below(2)).map(|_| SessionPlan::of(&mut chance)).collect();
+        // Drawn apart, so that a seed's other events are what they were before.
+        let mut chance = Chance::new(!seed);
+        for session in &mut sessions {
+            let age = chance.one_of(&[0, 0, 3000]);
+            session.compress_after = chance.once_in(2).then(|| Duration::from_millis(age));
+        }
         Self { seed, sessions }
     }
 
@@ -160,6 +168,9 @@ impl Plan {
             if session.budget_bytes.is_some() {
                 add(&|plan| plan.sessions[at].budget_bytes = None);
             }
+            if session.compress_after.is_some() {
+                add(&|plan| plan.sessions[at].compress_after = None);
+            }
             if session.ending != SessionEnding::Stop {
                 add(&|plan| plan.sessions[at].ending = SessionEnding::Stop);
             }
@@ -181,6 +192,7 @@ impl SessionPlan {
             segment_age: Duration::from_millis(chance.within(500..8_000)),
             segment_bytes: chance.one_of(&[1 << 20, 2 << 20]),
             budget_bytes: chance.once_in(2).then(|| lanes * chance.within(5 << 20..12 << 20)),
+            compress_after: None,
             pause: Duration::from_millis(chance.below(20_000)),
             events,
             ending: chance.one_of(&[

@@ -53,6 +53,7 @@ pub struct Tally {
     clock_steps: u64,
     readings: u64,
     expiries: u64,
+    cold_segments: u64,
     turns: u64,
 }
 
@@ -70,15 +71,25 @@ impl Tally {
         self.clock_steps += other.clock_steps;
         self.readings += other.readings;
         self.expiries += other.expiries;
+        self.cold_segments += other.cold_segments;
         self.turns += other.turns;
     }
 
     /// True if nothing stands at zero.
     pub fn has_tried_everything(&self) -> bool {
-        let Self { stops, kills, power_cuts, failed_operations, clock_steps, readings, expiries, .. } = *self;
-        [stops, kills, power_cuts, failed_operations, clock_steps, readings, expiries]
-            .iter()
-            .all(|&count| count > 0)
+        let Self { stops, kills, power_cuts, failed_operations, clock_steps, readings, .. } = *self;
+        [
+            stops,
+            kills,
+            power_cuts,
+            failed_operations,
+            clock_steps,
+            readings,
+            self.expiries,
+            self.cold_segments,
+        ]
+        .iter()
+        .all(|&count| count > 0)
     }
 }
 
@@ -86,7 +97,7 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} packets on the wire, {} kept, {} lost in rings; {} stops, {} kills, {} power cuts, {} failed operations, {} clock steps, {} readings meanwhile, {} worlds in which segments expired; {} turns",
+            "{} packets on the wire, {} kept, {} lost in rings; {} stops, {} kills, {} power cuts, {} failed operations, {} clock steps, {} readings meanwhile, {} worlds in which segments expired, {} segments became cold; {} turns",
             self.packets,
             self.kept,
             self.dropped_by_rings,
@@ -97,6 +108,7 @@ impl fmt::Display for Tally {
             self.clock_steps,
             self.readings,
             self.expiries,
+            self.cold_segments,
             self.turns
         )
     }
@@ -189,6 +201,9 @@ impl World<'_> {
             watcher: None,
         };
         let mut indexer = Indexer::start(place, without_index).unwrap();
+        if let Some(after) = plan.compress_after {
+            indexer = indexer.with_compression(after).unwrap();
+        }
         let mut sources: Vec<Box<dyn Source>> = Vec::new();
         for (number, traffic) in plan.traffic.iter().enumerate() {
             let chance = self.chance.split();
@@ -397,14 +412,16 @@ impl World<'_> {
         }
         assert!(self.check("with every index") == kept);
         let mut hash = DefaultHasher::new();
-        for ListedSegment { name, state, .. } in ListedSegment::all(&store).unwrap() {
+        for ListedSegment { name, state, is_cold, .. } in ListedSegment::all(&store).unwrap() {
             assert_eq!(state, SegmentState::Sealed, "{name} after recovery");
             let index = store.files().read(&store.index_path(&name)).unwrap();
             assert!(
                 index == index_writer::build(&store, &name).unwrap(),
                 "the index of {name} is not what its rebuild gives"
             );
-            store.files().read(&store.sealed_path(&name)).unwrap().hash(&mut hash);
+            let path = if is_cold { store.cold_path(&name) } else { store.sealed_path(&name) };
+            store.files().read(&path).unwrap().hash(&mut hash);
+            self.tally.cold_segments += u64::from(is_cold);
         }
         let mut has_expired = false;
         for date in store.logbook_dates().unwrap() {
