@@ -1,5 +1,6 @@
 //! The subcommands: parse arguments, call a library, report to the user.
 
+use crate::config::Settings;
 use crate::outcome::{Failure, Outcome};
 
 mod access;
@@ -7,6 +8,7 @@ mod broker;
 mod compile_filter;
 mod completions;
 mod compress;
+mod config;
 mod destination;
 mod export;
 pub mod extcap;
@@ -62,6 +64,8 @@ pub enum Command {
     Verify(verify::VerifyArguments),
     /// Keep packets for a case, whatever their age, until they are released
     Hold(hold::HoldArguments),
+    /// Check and show settings
+    Config(config::ConfigArguments),
     /// Manage the tokens for access to the service
     Token(token::TokenArguments),
     /// Print the licences of everything that this program contains
@@ -79,22 +83,23 @@ pub enum Command {
 }
 
 impl Command {
-    /// Runs the command. `command_line` describes the whole command line.
-    pub fn run(self, command_line: fn() -> clap::Command) -> Result<Outcome, Failure> {
+    /// Runs the command, with its settings. `command_line` describes the whole command line.
+    pub fn run(self, settings: &Settings, command_line: fn() -> clap::Command) -> Result<Outcome, Failure> {
         match self {
-            Self::Record(arguments) => record::run(&arguments),
+            Self::Record(arguments) => record::run(&arguments, settings),
             Self::Import(arguments) => import::run(&arguments),
             Self::Index(arguments) => index::run(&arguments),
             Self::Compress(arguments) => compress::run(&arguments),
             Self::Extract(arguments) => extract::run(&arguments),
             Self::Flows(arguments) => flows::run(&arguments),
             Self::Export(arguments) => export::run(&arguments),
-            Self::Run(arguments) => run::run(&arguments),
-            Self::Serve(arguments) => serve::run(&arguments),
+            Self::Run(arguments) => run::run(&arguments, settings),
+            Self::Serve(arguments) => serve::run(&arguments, settings),
             Self::Extcap(arguments) => extcap::run(&arguments),
             Self::Status(arguments) => status::run(&arguments),
             Self::Verify(arguments) => verify::run(&arguments),
             Self::Hold(arguments) => hold::run(&arguments),
+            Self::Config(arguments) => config::run(&arguments, command_line),
             Self::Token(arguments) => token::run(&arguments),
             Self::Licenses => licenses::run(),
             Self::Completions(arguments) => completions::run(&arguments, command_line()),

@@ -26,18 +26,26 @@ impl Failure {
         Self::Usage(anyhow::anyhow!("{text}"))
     }
 
-    /// Prints the error on standard error.
-    pub fn print(&self) {
+    /// The error with its causes.
+    pub fn text(&self) -> String {
         let (Self::Usage(error) | Self::Failed(error)) = self;
-        let mut text = String::from("netrewind");
+        let mut text = String::new();
         for cause in error.chain().map(ToString::to_string) {
             // Many errors end with their cause already.
-            if !text.ends_with(&cause) {
+            if text.is_empty() {
+                text = cause;
+            } else if !text.ends_with(&cause) {
                 text = format!("{text}: {cause}");
             }
         }
+        text
+    }
+
+    /// Prints the error on standard error.
+    pub fn print(&self) {
+        let text = self.text();
         // A closed standard error leaves the exit status to speak.
-        let _ = writeln!(std::io::stderr(), "{}", crate::terminal::printable(&text));
+        let _ = writeln!(std::io::stderr(), "netrewind: {}", crate::terminal::printable(&text));
     }
 }
 

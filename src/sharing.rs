@@ -31,6 +31,11 @@ pub struct Sharing {
 }
 
 impl SharingArguments {
+    /// Refuses a group that there is not.
+    pub fn check(&self) -> Result<(), Failure> {
+        self.group.as_deref().map_or(Ok(()), |name| group_number(name).map(drop))
+    }
+
     /// Decides for the store in `folder`, and for every file and folder that this process creates from now on.
     pub fn begin(&self, folder: &Path) -> Result<Sharing, Failure> {
         let readers = match &self.group {

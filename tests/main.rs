@@ -10,6 +10,7 @@ mod broken_off;
 mod catalog;
 mod cli;
 mod cold;
+mod config;
 mod confined;
 mod conversations;
 mod crash;

@@ -92,19 +92,24 @@ fn shells_take_the_completions() {
     assert_eq!(run(["completions", "tcsh"]).status.code(), Some(2));
 }
 
-/// The options in each example of the packages' configuration are options of the command that gets them.
+/// Lines of the packages' file of settings that are set, and those that are only shown.
 #[test]
-fn examples_in_configuration_files_are_understood() {
-    let folder = root().join("scripts/packaging/etc");
-    for (file, command) in [("record.conf", "record"), ("serve.conf", "serve"), ("run.conf", "run")] {
-        let text = std::fs::read_to_string(folder.join(file)).expect("a file");
-        let values = text.lines().filter_map(|line| line.split_once("=\"")?.1.strip_suffix('"'));
-        let help = String::from_utf8(done([command, "--help"])).expect("text");
-        let options: Vec<&str> =
-            values.flat_map(str::split_whitespace).filter(|word| word.starts_with("--")).collect();
-        assert!(!options.is_empty(), "{file}");
-        for option in options {
-            assert!(help.contains(&format!("{option} ")), "{file}: {command} has no {option}");
+fn the_file_of_settings_is_right_with_and_without_what_it_only_shows() {
+    let shipped = root().join("scripts/packaging/netrewind.toml");
+    let text = std::fs::read_to_string(&shipped).expect("a file");
+    let folder = tempfile::tempdir().expect("a folder");
+    let is_key = |line: &str| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
+    let shown: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix('#')).filter(|line| is_key(line)).collect();
+    assert!(shown.len() > 10, "{shown:?}");
+    // The second way to listen takes the place of the first.
+    let set = text.lines().filter(|line| !line.starts_with('#') && !line.starts_with("listen"));
+    let whole = folder.path().join("netrewind.toml");
+    std::fs::write(&whole, set.chain(shown.iter().copied()).collect::<Vec<_>>().join("\n")).expect("written");
+    for file in [shipped, whole] {
+        let text = String::from_utf8(done(["config", "show", &file.display().to_string()])).expect("text");
+        for key in ["store", "broker", "audit", "listen"] {
+            assert!(text.lines().any(|line| line.starts_with(&format!("{key} = "))), "{key}: {text}");
         }
     }
 }

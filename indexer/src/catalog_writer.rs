@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use netrewind_catalog::build::Catalogued;
 use netrewind_catalog::condition::{CatalogRecord, Condition};
@@ -14,7 +15,7 @@ use netrewind_store::clock::Now;
 use netrewind_store::logbook::{self, DayExcerpt, LogbookEntry, LogbookLine};
 use netrewind_store::store::{CatalogFolder, ListedSegment};
 use netrewind_store::turns::{NextTurn, Worker};
-use netrewind_store::{Event, SegmentName, SegmentState, Store, StoreError, Timestamp};
+use netrewind_store::{Event, SegmentName, SegmentState, Store, StoreError, Timestamp, locked};
 
 use crate::background::{Background, BackgroundThread, LOOK_INTERVAL, LOOKS_AFTER_FAILURE};
 use crate::error::IndexerError;
@@ -202,7 +203,7 @@ pub fn check_records(store: &Store, hour: Hour) -> Result<(), IndexerError> {
 /// Starts the thread that writes the catalog behind a recording.
 pub(crate) fn start(
     place: &Workplace,
-    limits: CatalogLimits,
+    limits: Arc<Mutex<CatalogLimits>>,
     source: Box<dyn HourSource>,
     export: Option<Box<dyn HourExport>>,
 ) -> Result<BackgroundThread, IndexerError> {
@@ -224,7 +225,7 @@ pub(crate) fn start(
 struct CatalogWriter {
     place: Workplace,
     source: Box<dyn HourSource>,
-    limits: CatalogLimits,
+    limits: Arc<Mutex<CatalogLimits>>,
     shared: Background,
     /// Looks to skip.
     rests: u32,
@@ -286,7 +287,8 @@ impl CatalogWriter {
                 return Err(error);
             }
         }
-        self.limits.keep(store, now, &mut |event| self.place.log(event))?;
+        let limits = *locked(&self.limits);
+        limits.keep(store, now, &mut |event| self.place.log(event))?;
         Ok(())
     }
 

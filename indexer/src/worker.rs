@@ -1,12 +1,12 @@
 //! The work behind a recording, as the command starts and ends it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use netrewind_catalog::expiry::CatalogLimits;
-use netrewind_store::SegmentName;
 use netrewind_store::room::Room;
 use netrewind_store::sink::BlockSink;
+use netrewind_store::{SegmentName, locked};
 
 use crate::background::BackgroundThread;
 use crate::catalog_writer::{self, HourSource};
@@ -22,13 +22,14 @@ pub struct Indexer {
     indexes: IndexThreads,
     /// The catalog and the compressor, if they were asked for.
     background: Vec<BackgroundThread>,
+    catalog_limits: Arc<Mutex<CatalogLimits>>,
 }
 
 impl Indexer {
     /// Starts with the segments that have no index.
     pub fn start(place: Workplace, without_index: Vec<SegmentName>) -> Result<Self, IndexerError> {
         let indexes = IndexThreads::start(&place, without_index)?;
-        Ok(Self { place, indexes, background: Vec::new() })
+        Ok(Self { place, indexes, background: Vec::new(), catalog_limits: Arc::default() })
     }
 
     /// Also writes the hours that are over, made by `source`, within these limits, and exports them.
@@ -38,8 +39,15 @@ impl Indexer {
         source: Box<dyn HourSource>,
         export: Option<Box<dyn HourExport>>,
     ) -> Result<Self, IndexerError> {
+        self.set_catalog_limits(limits);
+        let limits = Arc::clone(&self.catalog_limits);
         self.background.push(catalog_writer::start(&self.place, limits, source, export)?);
         Ok(self)
+    }
+
+    /// Keeps the catalog within other limits from now on.
+    pub fn set_catalog_limits(&self, limits: CatalogLimits) {
+        *locked(&self.catalog_limits) = limits;
     }
 
     /// Also compresses segments that were opened so long ago.

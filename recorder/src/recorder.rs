@@ -10,9 +10,9 @@ use netrewind_store::store::CaseFiles;
 use netrewind_store::turns::{self, RunningWorker, Worker};
 use netrewind_store::{Account, Store, StoreLock, locked};
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::platform::Platform;
-use crate::retention::Keeper;
+use crate::retention::{Keeper, RetentionLimits};
 use crate::source::{Source, SourceCounters};
 
 use self::housekeeping::Housekeeping;
@@ -155,6 +155,19 @@ impl Recorder {
         });
         let lanes = lanes.collect::<Result<_, _>>()?;
         Ok(Self { shared, factory, lanes, housekeeping, waker })
+    }
+
+    /// Keeps the store within the budget and the age of this configuration from now on, and holds within theirs; all else of it is
+    /// as it was. An error changes nothing.
+    pub fn set_limits(&self, config: &Config) -> Result<(), ConfigError> {
+        let Config { budget_bytes, hold_budget_bytes, age_max, .. } = *config;
+        let config = Config { budget_bytes, hold_budget_bytes, age_max, ..self.factory.config };
+        let config = config.fitted(self.lanes.len())?;
+        // Without them holds are made within what they were before.
+        let _ = CaseFiles::of(&self.factory.store).set_limits(&config.hold_limits());
+        self.factory.keeper.set_limits(RetentionLimits { budget_bytes, age_max });
+        self.waker.wake();
+        Ok(())
     }
 
     /// Current status.

@@ -18,6 +18,15 @@ use netrewind_store::{SegmentName, Timestamp};
 pub use keeper::{Attempt, FREED_LOOK_INTERVAL, Keeper};
 pub(crate) use no_room::lacks_room;
 
+/// Limits that a store is kept within.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetentionLimits {
+    /// Bytes of disk for everything in the store; `None` for no limit but the disk.
+    pub budget_bytes: Option<u64>,
+    /// Age at which a segment expires; `None` for no limit.
+    pub age_max: Option<Duration>,
+}
+
 /// A sealed segment that could expire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExpiryCandidate {

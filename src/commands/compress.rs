@@ -19,8 +19,8 @@ use crate::writable_store::WritableStore;
 
 const EXAMPLES: &str = "\
 Examples:
-  netrewind compress --store /data/nr                compress every complete segment
-  netrewind compress --store /data/nr --after 1d     only those that are a day old
+  netrewind compress --store /data/nr               # every complete segment
+  netrewind compress --store /data/nr --after 1d    # only those that are a day old
 
 Answers stay the same, byte for byte, and indexes stay valid. While a recorder runs, it compresses by itself:
 netrewind record --compress-after 1h. A segment that would not become a tenth smaller stays as it is.";

@@ -25,7 +25,7 @@ const INTERFACE: &str = "netrewind";
 
 const EXAMPLES: &str = "\
 Examples:
-  netrewind extcap install                    # then start Wireshark: the interface is called netrewind
+  netrewind extcap install        # then start Wireshark: it is called netrewind
   tshark -i netrewind -o extcap.netrewind.store:/data/nr -o 'extcap.netrewind.from:5m ago'
 
 The other options are for Wireshark, which passes them itself.";

@@ -22,11 +22,12 @@ use crate::writable_store::{WritableStore, write_hour};
 
 const EXAMPLES: &str = "\
 Examples:
-  netrewind index --store /data/nr              build what is missing or damaged
-  netrewind index --store /data/nr --rebuild    build every index again
-  netrewind index --store /data/nr --catalog    also write the catalog of conversations, which outlives the packets
-  netrewind index --store /data/nr --tunnel-port vxlan=5555    that port carries VXLAN, in what is stored and what comes
+  netrewind index --store /data/nr              # what is missing or damaged
+  netrewind index --store /data/nr --rebuild    # every index again
+  netrewind index --store /data/nr --catalog    # and the catalog of conversations
+  netrewind index --store /data/nr --tunnel-port vxlan=5555
 
+With --tunnel-port that port carries VXLAN, in what is stored and what comes. The catalog outlives the packets.
 Indexes change no answer, only the time it takes; they can be deleted and built again at any time.";
 
 /// Arguments of `netrewind index`.

@@ -1,17 +1,17 @@
 //! `netrewind record`: interfaces, streams and files into a store.
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use clap::FromArgMatches;
 use netrewind_catalog::expiry::CatalogLimits;
 use netrewind_http::Server;
 use netrewind_indexer::{Indexer, Workplace};
 use netrewind_ipfix::IpfixThread;
-use netrewind_recorder::recorder::{LaneStatus, Recorder, RecordingDescription, Status};
+use netrewind_recorder::recorder::{Recorder, RecordingDescription, Status};
 use netrewind_recorder::source::capture_file::CaptureFile;
 use netrewind_recorder::source::pcap_over_ip::{Endpoint, PcapOverIp};
 use netrewind_recorder::source::replay::{Replay, ReplayOptions, Speed};
@@ -20,27 +20,29 @@ use netrewind_recorder::{Config, Platform};
 use netrewind_store::clock::Clock;
 use netrewind_store::layout::CAPLEN_MAX;
 use netrewind_store::room::Room;
-use netrewind_store::time::SECOND_NS;
 
 use super::serve::{PreparedService, ServingArguments};
 use super::store::{StoreArgument, WritingArguments};
 use crate::broker::{Broker, BrokerRights};
-use crate::clock;
+use crate::config::reload::RunningSettings;
+use crate::config::{ConfigArgument, Settings};
 use crate::confine::{self, Calls, Walls};
 use crate::extracted_hours::ExtractedHours;
 use crate::manager::{Manager, Turns};
 use crate::outcome::{Failure, Outcome};
 use crate::signals::Requests;
-use crate::terminal::{self, StatusLine};
+use crate::terminal;
 use crate::writable_store::WritableStore;
 
 pub mod exporting;
 mod interfaces;
 mod report;
+mod screen;
 
-use exporting::{ExportArguments, ExportState};
+use exporting::ExportArguments;
 use interfaces::{RingOptions, one_each};
 use report::report_account;
+use screen::Screen;
 
 /// Interval between two checks of signals and sources.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -55,17 +57,20 @@ Examples:
   ssh probe tcpdump -i eth0 -U -w - | netrewind record --store ./store --stdin
   netrewind record --store ./store --pcap-over-ip listen:0.0.0.0:57012 --pcap-over-ip connect:10.0.0.5:57012
   netrewind record --store ./store --replay capture.pcap --replay-now
+  sudo netrewind record --config /etc/netrewind/netrewind.toml
 
 --pcap-over-ip takes what `tcpdump -U -w - | nc HOST 57012`, PolarProxy and the like send: a capture file as a TCP stream,
 pcap or pcapng. It is not encrypted and asks nobody who they are: listen where only those you trust can connect.
 Recording an interface needs the capability CAP_NET_RAW: run it with sudo, or once: sudo setcap cap_net_raw+ep $(command -v netrewind)
 Ctrl-C (or SIGTERM, or SIGHUP when the terminal goes) writes what has arrived, seals, indexes, and prints the account; asked
-again, it leaves indexes for later. Without a terminal SIGHUP changes nothing. SIGUSR1 prints how it does.";
+again, it leaves indexes for later. Without a terminal SIGHUP reads the file of settings again. SIGUSR1 prints how it does.";
 
 /// Arguments of `netrewind record`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RecordArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
     #[command(flatten)]
     store: StoreArgument,
     /// Interface to record, or any for all of them; one that is not there is waited for; may be given several times
@@ -146,6 +151,23 @@ impl RecordArguments {
     fn catalog_limits(&self) -> CatalogLimits {
         let share = self.writing.budget.map(|budget| budget / CATALOG_BUDGET_DIVISOR);
         CatalogLimits { budget_bytes: self.catalog_budget.or(share), age_max: Some(self.catalog_max_age) }
+    }
+
+    /// What would be found wrong once recording began, in words. Interfaces are waited for, and not looked at.
+    pub fn faults(&self) -> Vec<String> {
+        let lanes = self.interface.len() * usize::from(self.lanes) + self.pcap_over_ip.len();
+        let fitted = self.config().fitted(lanes).err().map(|error| error.to_string());
+        let group = self.writing.sharing.check().err().map(|failure| failure.text());
+        let missing = self.replay.iter().filter_map(|file| Some((file, std::fs::File::open(file).err()?)));
+        let missing = missing.map(|(file, error)| format!("--replay: {}: {error}", file.display()));
+        fitted.into_iter().chain(group).chain(missing).collect()
+    }
+
+    /// Takes over the settings that change while it records.
+    fn follow(&self, recorder: &Recorder, indexer: &Indexer) -> Result<(), Failure> {
+        recorder.set_limits(&self.config()).map_err(Failure::usage)?;
+        indexer.set_catalog_limits(self.catalog_limits());
+        Ok(())
     }
 
     fn config(&self) -> Config {
@@ -251,12 +273,16 @@ pub fn standard_input() -> Result<CaptureFile, SourceError> {
 }
 
 /// Records until told to stop.
-pub fn run(arguments: &RecordArguments) -> Result<Outcome, Failure> {
-    record(arguments, None)
+pub fn run(arguments: &RecordArguments, settings: &Settings) -> Result<Outcome, Failure> {
+    record(arguments, None, settings)
 }
 
 /// Records until told to stop, and serves meanwhile if asked to.
-pub fn record(arguments: &RecordArguments, serving: Option<&ServingArguments>) -> Result<Outcome, Failure> {
+pub fn record(
+    arguments: &RecordArguments,
+    serving: Option<&ServingArguments>,
+    settings: &Settings,
+) -> Result<Outcome, Failure> {
     let platform = Platform::system();
     let broker = arguments.broker()?;
     let sources = arguments.sources(&platform.clock, broker.as_ref())?;
@@ -268,6 +294,7 @@ pub fn record(arguments: &RecordArguments, serving: Option<&ServingArguments>) -
     let exports = arguments.exporting.prepare();
     let walls = exports.walls(arguments.walls());
     let walls = service.iter().fold(walls, |walls, service| service.walls(walls));
+    let walls = settings.file.iter().fold(walls, |walls, file| walls.reading_anew(file));
     let mut writing =
         WritableStore::open(&arguments.store.store, "record", &arguments.writing.sharing, walls)?;
     arguments.writing.ports.apply(&mut writing)?;
@@ -293,7 +320,7 @@ pub fn record(arguments: &RecordArguments, serving: Option<&ServingArguments>) -
     terminal::say(raised);
     let (mut manager, mut turns) = (Manager::new(), Turns::default());
     manager.ready(&format!("recording {}", arguments.names()));
-    let mut looks = 0;
+    let (mut looks, mut running) = (0, RunningSettings::new(settings));
     // After a replay has ended, its packets can still be queried.
     let goes_on =
         |recorder: &Recorder| !recorder.has_failed() && (server.is_some() || !recorder.is_finished());
@@ -309,6 +336,15 @@ pub fn record(arguments: &RecordArguments, serving: Option<&ServingArguments>) -
         screen.tell_trouble(recorder.trouble());
         if looks % LOOKS_PER_STATUS == 0 {
             screen.show(&recorder.status());
+        }
+        if requests.take_reload() {
+            let told = running.reload(&mut |flags| {
+                let now = RecordArguments::from_arg_matches(flags)?;
+                now.follow(&recorder, &indexer)?;
+                screen.budget = now.writing.budget;
+                serving.map_or(Ok(()), |_| ServingArguments::from_arg_matches(flags)?.follow())
+            });
+            screen.tell_reload(&told);
         }
         screen.answer(&requests, &recorder);
     }
@@ -370,138 +406,4 @@ fn print_start(arguments: &RecordArguments, config: &Config) {
         "  {program} extract --store {store} --from '5m ago' --filter 'host 192.0.2.1 and port 443' -o packets.pcap"
     ));
     terminal::say(format_args!("  {program} status --store {store}"));
-}
-
-struct Screen {
-    line: StatusLine,
-    /// Number of notices printed.
-    notices: usize,
-    budget: Option<u64>,
-    /// The printed reason that packets cannot be written.
-    trouble: Option<String>,
-    /// Interfaces that are said to be down, and why.
-    down: BTreeMap<String, String>,
-    exports: ExportState,
-    /// What is said to be wrong with them.
-    export_trouble: Vec<String>,
-}
-
-impl Screen {
-    fn new(budget: Option<u64>, down: BTreeMap<String, String>, exports: ExportState) -> Self {
-        let (line, notices, trouble, export_trouble) = (StatusLine::new(), 0, None, Vec::new());
-        Self { line, notices, budget, trouble, down, exports, export_trouble }
-    }
-
-    /// Says what keeps hours and flows from leaving.
-    fn tell_exports(&mut self) {
-        let trouble = self.exports.trouble();
-        for reason in trouble.iter().filter(|reason| !self.export_trouble.contains(reason)) {
-            self.line.clear();
-            terminal::say(reason);
-        }
-        self.export_trouble = trouble;
-    }
-
-    /// Does what signals ask for besides stopping.
-    fn answer(&mut self, requests: &Requests, recorder: &Recorder) {
-        if requests.take_reload() {
-            self.line.clear();
-            terminal::say(
-                "SIGHUP without a terminal: recording goes on. Tokens, certificates and databases are reloaded when they change; other settings need a restart.",
-            );
-        }
-        if requests.take_tell() {
-            let text = self.text(&recorder.status());
-            self.line.clear();
-            terminal::say(text);
-        }
-    }
-
-    /// Reports at once that packets cannot be written any more, and that they can again.
-    fn tell_trouble(&mut self, trouble: Option<String>) {
-        match (&self.trouble, &trouble) {
-            (None, Some(reason)) => {
-                self.line.clear();
-                terminal::say(format_args!("Packets cannot be written: {reason}"));
-            }
-            (Some(_), None) => {
-                self.line.clear();
-                terminal::say("Packets are written again.");
-            }
-            _ => {}
-        }
-        self.trouble = trouble;
-    }
-
-    /// Says which interfaces have gone since the last look, and which are back.
-    fn tell_changes(&mut self, lanes: &[LaneStatus]) {
-        let down = lanes.iter().filter_map(|lane| Some((lane.interface.clone(), lane.down.clone()?)));
-        let down: BTreeMap<_, _> = down.collect();
-        if down.keys().eq(self.down.keys()) {
-            return;
-        }
-        self.line.clear();
-        for (_, reason) in down.iter().filter(|(interface, _)| !self.down.contains_key(*interface)) {
-            terminal::say(format_args!("No packets are received from {reason}"));
-        }
-        for (interface, _) in self.down.iter().filter(|(interface, _)| !down.contains_key(*interface)) {
-            terminal::say(format_args!("{interface} is back: recording resumes"));
-        }
-        self.down = down;
-    }
-
-    fn show(&mut self, status: &Status) {
-        for notice in status.notices.iter().skip(self.notices) {
-            self.line.clear();
-            terminal::say(notice);
-        }
-        self.notices = status.notices.len();
-        self.tell_changes(&status.lanes);
-        self.tell_exports();
-        if self.line.is_visible() {
-            let text = self.text(status);
-            self.line.show(&text);
-        }
-    }
-
-    fn text(&self, status: &Status) -> String {
-        let now = clock::now();
-        let store = terminal::bytes(status.usage.bytes);
-        let store =
-            self.budget.map_or(store.clone(), |budget| format!("{store} of {}", terminal::bytes(budget)));
-        let store = match status.usage.held_bytes {
-            0 => store,
-            held => format!("{store} ({} held)", terminal::bytes(held)),
-        };
-        let rewind = status.usage.oldest.map_or_else(
-            || "nothing to rewind to yet".to_owned(),
-            |oldest| format!("rewind to {} ago", terminal::span(now.ns_since(oldest) / SECOND_NS)),
-        );
-        let mut text = format!(
-            "{}packets/s  {}bit/s  {} dropped  {store}  {rewind}",
-            terminal::thousands(status.packets_per_second),
-            terminal::thousands(status.bits_per_second),
-            status.account.dropped.total(),
-        );
-        text.push_str(&pace_text(&status.lanes));
-        text.push_str(&self.exports.text());
-        for LaneStatus { interface, down, is_disk_failing, .. } in &status.lanes {
-            if down.is_some() {
-                text.push_str(&format!("  {interface} is down"));
-            }
-            if *is_disk_failing {
-                text.push_str("  the disk fails");
-            }
-        }
-        text
-    }
-}
-
-/// Measures of how well the lanes keep up: the fullest ring and the slowest write of the last second.
-fn pace_text(lanes: &[LaneStatus]) -> String {
-    let rings = lanes.iter().filter_map(|lane| lane.pace.ring).map(|ring| ring.share());
-    let slowest_us = lanes.iter().map(|lane| lane.pace.writes.slowest_us).max().filter(|&us| us > 0);
-    let ring = rings.reduce(f64::max).map(|share| format!("  ring {}", terminal::percent(share)));
-    let write = slowest_us.map(|us| format!("  write {}", terminal::moment(us as f64 / 1e6)));
-    ring.into_iter().chain(write).collect()
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::FromArgMatches;
 use netrewind_extractor::{ANSWERS_BYTES_MAX, Extractor, Options};
 use netrewind_http::access::Admission;
 use netrewind_http::audit::{Audit, AuditFile, AuditPaths};
@@ -21,6 +22,8 @@ use super::query::{options, own_workers};
 use super::store::StoreArgument;
 use crate::arguments::{ListenAddress, listen_address};
 use crate::broker::{Broker, BrokerRights};
+use crate::config::reload::RunningSettings;
+use crate::config::{ConfigArgument, Settings};
 use crate::confine::{self, Calls, KeptCapabilities, Walls};
 use crate::manager::Manager;
 use crate::outcome::{Failure, Outcome};
@@ -35,7 +38,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 const EXAMPLES: &str = "\
 Examples:
   netrewind serve --store /data/nr
-  curl -fOJ 'http://127.0.0.1:8640/api/v1/packets?from=5m+ago&filter=tcp+port+443'
+  curl -fOJ 'http://127.0.0.1:8640/api/v1/packets?from=5m+ago&filter=icmp'
   curl 'http://127.0.0.1:8640/api/v1/packets/count?from=2h+ago&filter=icmp'
 
   netrewind serve --store /data/nr --listen 0.0.0.0:8640 --tls-cert cert.pem --tls-key key.pem --tokens tokens.toml
@@ -43,12 +46,14 @@ Examples:
 
 Without tokens it answers this machine only, on a loopback address. See: netrewind token --help.
 The API is described by http://127.0.0.1:8640/openapi.json. Ctrl-C (or SIGTERM, or SIGHUP when the terminal goes) lets
-running answers end. Without a terminal SIGHUP ends nothing: tokens and certificates are read again when they change.";
+running answers end. Without a terminal SIGHUP reads the file of settings again; tokens and certificates are read again when they change.";
 
 /// Arguments of `netrewind serve`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ServeArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
     #[command(flatten)]
     store: StoreArgument,
     #[command(flatten)]
@@ -71,6 +76,10 @@ pub struct ServingArguments {
     /// Answer language models at /mcp as well (Model Context Protocol, read-only): they see what the token of their requests may see
     #[arg(long)]
     mcp: bool,
+    /// Levels of what is logged: error, warn, info, debug or trace, and PART=LEVEL for a part
+    #[arg(long, value_name = "LEVELS", env = "NETREWIND_LOG", hide_env_values = true, default_value = logs::DEFAULT_LEVELS,
+        value_parser = logs::levels)]
+    log: String,
     #[command(flatten)]
     access: AccessArguments,
 }
@@ -79,6 +88,27 @@ pub struct ServingArguments {
 const ANSWERS_MEMORY_DIVISOR: u64 = 4;
 
 impl ServingArguments {
+    /// Starts writing the log.
+    pub fn start_logs(&self) {
+        logs::start(&self.log);
+    }
+
+    /// Takes over the settings that change while it serves.
+    pub fn follow(&self) -> Result<(), Failure> {
+        logs::set_levels(&self.log)
+    }
+
+    /// What would be found wrong once serving began, in words; no port is opened.
+    pub fn faults(&self) -> Vec<String> {
+        let access = &self.access;
+        let addresses = self.listen.iter().flat_map(|listening| listening.addresses());
+        let exposed = addresses.filter_map(|address| access.check(address).err());
+        let admission = access.admission(SystemClock::new().now()).err();
+        let database = self.geoip.as_deref().map(GeoDatabase::open).transpose().map_err(Failure::usage).err();
+        let failures = exposed.chain(admission).chain(access.tls().err()).chain(database);
+        failures.map(|failure| failure.text()).collect()
+    }
+
     /// Sockets for requests. For `localhost` one protocol is enough: not every machine has IPv6.
     fn listeners(&self) -> Result<Vec<TcpListener>, Failure> {
         let mut listeners = Vec::new();
@@ -214,8 +244,8 @@ fn holds_refused(store: &Store) -> Option<&'static str> {
 }
 
 /// Serves until told to stop.
-pub fn run(arguments: &ServeArguments) -> Result<Outcome, Failure> {
-    logs::start();
+pub fn run(arguments: &ServeArguments, settings: &Settings) -> Result<Outcome, Failure> {
+    arguments.serving.start_logs();
     let requests = Requests::of_reader()?;
     let store = Store::open_to_read(&arguments.store.store)?;
     let refusal = holds_refused(&store);
@@ -227,7 +257,9 @@ pub fn run(arguments: &ServeArguments) -> Result<Outcome, Failure> {
     let service = arguments.serving.prepare(Some(&store))?.refusing_holds(refusal);
     let walls = service.walls(Walls::new().reading_store(&store));
     let walls = if refusal.is_none() { walls.writing(&CaseFiles::of(&store).folder()) } else { walls };
+    let walls = settings.file.iter().fold(walls, |walls, file| walls.reading_anew(file));
     let raised = walls.keeping(KeptCapabilities::files_if_needed()).raise();
+    let mut running = RunningSettings::new(settings);
     let server = service.start(store)?;
     terminal::say(raised);
     let mut manager = Manager::new();
@@ -237,6 +269,8 @@ pub fn run(arguments: &ServeArguments) -> Result<Outcome, Failure> {
             terminal::say(
                 "SIGHUP without a terminal: tokens, certificates and databases are reloaded when they change",
             );
+            let told = running.reload(&mut |flags| ServingArguments::from_arg_matches(flags)?.follow());
+            told.iter().for_each(terminal::say);
         }
         if server.is_finished() {
             return Err(Failure::Failed(anyhow::anyhow!("the service stopped unexpectedly")));

@@ -9,11 +9,14 @@ use super::tunnels::PortArguments;
 use crate::arguments::{bytes, duration};
 use crate::sharing::SharingArguments;
 
+/// Environment variable that names the store, unless a flag does.
+pub const STORE_VARIABLE: &str = "NETREWIND_STORE";
+
 /// Location of the store.
 #[derive(Debug, clap::Args)]
 pub struct StoreArgument {
     /// The store's folder
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, hide_env_values = true)]
     pub store: PathBuf,
 }
 

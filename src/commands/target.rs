@@ -14,6 +14,7 @@ use netrewind_store::Store;
 
 use super::following::FollowingClock;
 use super::query::{failure, options};
+use super::store::STORE_VARIABLE;
 use crate::confine::{KeptCapabilities, Walls};
 use crate::outcome::Failure;
 
@@ -21,10 +22,12 @@ use crate::outcome::Failure;
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct TargetArguments {
     /// The store's folder
-    #[arg(long, value_name = "DIR", required_unless_present = "url", conflicts_with = "url")]
+    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, hide_env_values = true, required_unless_present = "url",
+        conflicts_with = "url")]
     pub store: Option<PathBuf>,
-    /// URL of a recorder that answers over HTTP (netrewind serve); several recorders give one answer, sorted by time
-    #[arg(long, value_name = "URL")]
+    /// URL of a recorder that answers over HTTP (netrewind serve); several recorders give one answer, sorted by time; may be given
+    /// several times, or with spaces between
+    #[arg(long, value_name = "URL", env = "NETREWIND_URL", hide_env_values = true, value_delimiter = ' ')]
     pub url: Vec<String>,
     /// File with the token for recorders
     #[arg(long, value_name = "FILE", requires = "url")]

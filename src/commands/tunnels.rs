@@ -12,7 +12,6 @@ use crate::writable_store::WritableStore;
 
 /// Conditions on tunnels.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Tunnels (joined to the filter by AND; numbers as 42 or 0x2a)")]
 pub struct TunnelArguments {
     /// Packets in VXLAN, VXLAN-GPE, Geneve or NVGRE with this network identifier
     #[arg(long, value_name = "N", value_parser = number::<24>)]

@@ -8,6 +8,7 @@ use netrewind_store::store::{ListedSegment, MarkFiles, OpenedSegment, StoreListi
 use netrewind_store::{RecordReader, SegmentState, Store};
 
 use super::query;
+use super::store::STORE_VARIABLE;
 use crate::confine::Walls;
 use crate::extracted_hours;
 use crate::outcome::{Failure, Outcome};
@@ -20,8 +21,8 @@ mod evidence;
 const EXAMPLES: &str = "\
 Examples:
   netrewind verify --store /data/nr
-  netrewind verify --store /data/nr --repair    build again what is derived, and say what is still wrong
-  netrewind verify leak.pcap --key public.pem   compare a file with its manifest, and that with its signature
+  netrewind verify --store /data/nr --repair    # build again what is derived
+  netrewind verify leak.pcap --key public.pem   # with its manifest and signature
 
 With --store it reads every segment from end to end, compares every byte with the checksums in its index, builds the index again and compares,
 and compares the counts with the logbook; reads every line of the logbook and of the audit, and every file of the catalog, and
@@ -36,7 +37,8 @@ says so from then on, and so does every later verify.";
 #[command(after_help = EXAMPLES)]
 pub struct VerifyArguments {
     /// The store's folder
-    #[arg(long, value_name = "DIR", required_unless_present = "file", conflicts_with = "file")]
+    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, hide_env_values = true, required_unless_present = "file",
+        conflicts_with = "file")]
     store: Option<PathBuf>,
     /// A file that extract --manifest wrote, or a case's packets; FILE.manifest.json is beside it
     #[arg(value_name = "FILE")]

@@ -28,6 +28,7 @@ documents! {
     readme: "README.md",
     cloud_mirror: "docs/cloud-mirror.md",
     comparison: "docs/comparison.md",
+    config: "docs/config.md",
     cookbook: "docs/cookbook.md",
     evidence: "docs/evidence.md",
     extract: "docs/extract.md",

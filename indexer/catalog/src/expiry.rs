@@ -7,7 +7,7 @@ use netrewind_store::store::{CatalogFolder, ListedHour};
 use netrewind_store::{Event, Store, StoreError, Timestamp};
 
 /// Limits of the catalog.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CatalogLimits {
     /// Disk space; `None` for no limit.
     pub budget_bytes: Option<u64>,

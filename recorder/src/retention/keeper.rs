@@ -17,7 +17,7 @@ use super::holds::KnownHolds;
 use super::keeper_state::{Awaited, KeeperState, Need};
 use super::no_room::{NoRoom, lacks_room};
 use super::room::{DISK_SEGMENTS_MIN, Space, halvings, segment_bytes_max, with_index};
-use super::{ExpiryCandidate, Usage, is_too_old, oldest_to_free, sort_by_age};
+use super::{ExpiryCandidate, RetentionLimits, Usage, is_too_old, oldest_to_free, sort_by_age};
 use crate::config::SEGMENT_BYTES_MIN;
 
 /// Rounds of expiry for one segment that is to be created, or ahead of it. If there is still no room, others took the freed space
@@ -38,8 +38,7 @@ const AGE: &str = "age";
 /// Makes room in a store, for all lanes that write to it.
 pub struct Keeper {
     store: Store,
-    budget_bytes: Option<u64>,
-    age_max: Option<Duration>,
+    limits: Mutex<RetentionLimits>,
     lanes: u64,
     clock: Arc<dyn Clock>,
     events: QueueSender<Event>,
@@ -97,8 +96,7 @@ impl Keeper {
     ) -> Self {
         Self {
             store,
-            budget_bytes,
-            age_max,
+            limits: Mutex::new(RetentionLimits { budget_bytes, age_max }),
             lanes: lanes as u64,
             clock,
             events,
@@ -107,6 +105,18 @@ impl Keeper {
             holds: Mutex::default(),
             turn: Mutex::default(),
         }
+    }
+
+    /// Keeps the store within other limits from now on.
+    pub fn set_limits(&self, limits: RetentionLimits) {
+        let _turn = self.turn();
+        *locked(&self.limits) = limits;
+        // Found within the limits of before.
+        self.room_bytes.store(0, Ordering::Relaxed);
+    }
+
+    fn budget_bytes(&self) -> Option<u64> {
+        locked(&self.limits).budget_bytes
     }
 
     /// The holds as they are now.
@@ -249,7 +259,7 @@ impl Keeper {
     }
 
     fn make_room_in(&self, turn: &mut KeeperState, bytes: u64) -> io::Result<()> {
-        if self.budget_bytes.is_none() && self.available_bytes(turn) >= bytes {
+        if self.budget_bytes().is_none() && self.available_bytes(turn) >= bytes {
             return Ok(());
         }
         let looked = self.measure().map_err(io::Error::other)?;
@@ -268,7 +278,7 @@ impl Keeper {
         self.expire_old(&|_| false)?;
         let mut turn = self.turn();
         // Over the budget with nothing left to remove: what is being written stays, and is sealed before long.
-        if self.budget_bytes.is_some() {
+        if self.budget_bytes().is_some() {
             let _ = self.make_room_in(&mut turn, 0);
         }
         self.keep_ahead_in(&mut turn)?;
@@ -277,7 +287,7 @@ impl Keeper {
 
     /// Removes segments that are too old, except those spared.
     pub fn expire_old(&self, is_spared: &dyn Fn(&SegmentName) -> bool) -> Result<(), StoreError> {
-        let Some(age_max) = self.age_max else { return Ok(()) };
+        let Some(age_max) = locked(&self.limits).age_max else { return Ok(()) };
         let _turn = self.turn();
         let now = self.clock.now().wall;
         let mut expired = Vec::new();
@@ -322,7 +332,7 @@ impl Keeper {
     pub fn lacks_room(&self) -> Option<String> {
         let turn = self.turn();
         let least = with_index(SEGMENT_BYTES_MIN);
-        if self.budget_bytes.is_none() && self.free_bytes() >= least {
+        if self.budget_bytes().is_none() && self.free_bytes() >= least {
             return None;
         }
         let looked = self.measure().ok()?;
@@ -467,7 +477,7 @@ impl Keeper {
     /// True if there is so much room that its source does not matter.
     fn has_plenty(&self, turn: &KeeperState, wanted_bytes: u64) -> bool {
         let all = with_index(wanted_bytes).saturating_mul(DISK_SEGMENTS_MIN).saturating_mul(self.lanes(turn));
-        self.budget_bytes.is_none() && self.unreserved_bytes() >= all
+        self.budget_bytes().is_none() && self.unreserved_bytes() >= all
     }
 
     fn lanes(&self, turn: &KeeperState) -> u64 {
@@ -484,10 +494,10 @@ impl Keeper {
     fn space(&self, turn: &KeeperState, looked: &Looked) -> (Space, &'static str) {
         let of_disk = self.available_bytes(turn).saturating_sub(looked.promised_bytes);
         let used = looked.usage.bytes;
-        let of_budget = self.budget_bytes.map_or(UNKNOWN_BYTES, |budget| budget.saturating_sub(used));
+        let of_budget = self.budget_bytes().map_or(UNKNOWN_BYTES, |budget| budget.saturating_sub(used));
         let space = Space {
             available_bytes: of_disk.min(of_budget),
-            over_bytes: self.budget_bytes.map_or(0, |budget| used.saturating_sub(budget)),
+            over_bytes: self.budget_bytes().map_or(0, |budget| used.saturating_sub(budget)),
             expirable_bytes: expirable(&looked.kept),
         };
         (space, if of_budget < of_disk { BUDGET } else { DISK_FULL })
@@ -495,7 +505,7 @@ impl Keeper {
 
     fn no_room(&self, space: &Space, reason: &str) -> io::Error {
         let least_bytes = with_index(SEGMENT_BYTES_MIN);
-        let error = match self.budget_bytes {
+        let error = match self.budget_bytes() {
             Some(budget_bytes) if reason == BUDGET => NoRoom::Budget { budget_bytes, least_bytes },
             _ => NoRoom::Disk {
                 store: self.store.root().to_owned(),
