@@ -11,7 +11,7 @@ mod functions;
 /// A function that takes any bytes, and its name.
 type NamedFunction = (&'static str, fn(&[u8]));
 
-const FUNCTIONS: [NamedFunction; 19] = [
+const FUNCTIONS: [NamedFunction; 20] = [
     ("capture_file", functions::capture_file::read),
     ("catalog", functions::catalog::read),
     ("cursor", functions::cursor::read),
@@ -22,6 +22,7 @@ const FUNCTIONS: [NamedFunction; 19] = [
     ("hour", functions::hour::read),
     ("index", functions::index::read),
     ("labels", functions::labels::read),
+    ("lists", functions::lists::read),
     ("logbook", functions::logbook::read),
     ("manifest", functions::manifest::read),
     ("packet", functions::packet::read),

@@ -11,6 +11,7 @@ pub mod hold;
 pub mod hour;
 pub mod index;
 pub mod labels;
+pub mod lists;
 pub mod logbook;
 pub mod manifest;
 pub mod packet;
