@@ -6,7 +6,8 @@ use netrewind_extractor::lists::{AddressList, PortList};
 
 /// Addresses that are asked for: the ends of both families, and some between.
 fn asked() -> impl Iterator<Item = IpAddr> {
-    let v4 = [0, 1, 0x0a00_0001, 0x0808_0808, u32::MAX - 1, u32::MAX].map(|bits| Ipv4Addr::from_bits(bits).into());
+    let v4 =
+        [0, 1, 0x0a00_0001, 0x0808_0808, u32::MAX - 1, u32::MAX].map(|bits| Ipv4Addr::from_bits(bits).into());
     let v6 = [0, 1, 0x2001_0db8 << 96, u128::MAX].map(|bits| Ipv6Addr::from_bits(bits).into());
     v4.into_iter().chain(v6)
 }

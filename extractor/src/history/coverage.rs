@@ -315,6 +315,35 @@ struct BrokenOff {
     next: Option<Timestamp>,
 }
 
+/// Sessions of a lane from a start to an end, between which the clock was set forward.
+struct LaneRun {
+    from: Timestamp,
+    to: Timestamp,
+    /// Starts of its parts, but for the first.
+    parts: Vec<Timestamp>,
+    end: SessionEnd,
+    /// Everything that arrived before is kept, has expired, or is told as lost.
+    written_to: Timestamp,
+}
+
+impl LaneRun {
+    /// The one that a session belongs to.
+    fn of(session: &RecordingSession, sessions: &[RecordingSession]) -> Self {
+        let mut of_lane: Vec<_> = sessions.iter().filter(|other| other.lane == session.lane).collect();
+        of_lane.sort_by_key(|other| other.from);
+        let mut runs = of_lane.split_inclusive(|other| other.end != SessionEnd::ClockSet);
+        let own = runs.find(|run| run.iter().any(|other| other.from == session.from)).unwrap_or_default();
+        let (first, last) = (own.first().copied().unwrap_or(session), own.last().copied().unwrap_or(session));
+        let parts = own.iter().skip(1).map(|part| part.from).collect();
+        Self { from: first.from, to: last.to, parts, end: last.end, written_to: last.written_to }
+    }
+
+    /// True if a part of it begins then.
+    fn goes_on_at(&self, at: Timestamp) -> bool {
+        self.parts.contains(&at)
+    }
+}
+
 impl BrokenOff {
     /// Of each session, if it is one.
     fn find(sessions: &[RecordingSession], kept: &KeptSegments<'_>, is_recording: bool) -> Vec<Option<Self>> {
@@ -335,7 +364,20 @@ impl BrokenOff {
         kept: &KeptSegments<'_>,
         is_recording: bool,
     ) -> Option<Self> {
-        let is_broken_off = match session.end {
+        let lane = session.lane;
+        let next = sessions.iter().map(|other| other.from).filter(|from| *from > session.to).min();
+        let run = LaneRun::of(session, sessions);
+        let is_own = |name: &SegmentName| {
+            let is_before_next = |next: Timestamp| name.opened < next || run.goes_on_at(next);
+            name.lane == lane && run.from <= name.opened && next.is_none_or(is_before_next)
+        };
+        // Times that no clock gave the packets tell nothing: what is left of such a segment may end anywhere in it.
+        let readable = kept.unsealed.iter().filter(|(name, _)| is_own(name)).map(|(name, to)| {
+            let is_plausible = to.ns_since(run.to) <= SEGMENT_NS_MAX;
+            if is_plausible { *to } else { name.opened }
+        });
+        let readable = readable.min().filter(|_| next.is_none_or(|next| run.goes_on_at(next)));
+        let is_broken_off = match run.end {
             SessionEnd::Silent => true,
             SessionEnd::Open => !is_recording,
             SessionEnd::Stopped | SessionEnd::ClockSet => false,
@@ -343,19 +385,8 @@ impl BrokenOff {
         if !is_broken_off {
             return None;
         }
-        let lane = session.lane;
-        let next = sessions.iter().map(|other| other.from).filter(|from| *from > session.to).min();
-        let is_own = |name: &SegmentName| {
-            name.lane == lane && session.from <= name.opened && next.is_none_or(|next| name.opened < next)
-        };
-        // Times that no clock gave the packets tell nothing: what is left of such a segment may end anywhere in it.
-        let readable = kept.unsealed.iter().filter(|(name, _)| is_own(name)).map(|(name, to)| {
-            let is_plausible = to.ns_since(name.opened) <= SEGMENT_NS_MAX;
-            if is_plausible { *to } else { name.opened }
-        });
-        let readable = readable.min();
-        let written_to = session.written_to.min(session.to);
-        let written_to = readable.filter(|_| next.is_none()).map_or(written_to, |to| written_to.min(to));
+        let written_to = run.written_to.min(session.to);
+        let written_to = readable.map_or(written_to, |to| written_to.min(to));
         let mut alive_to = session.to;
         let first = kept.by_segment.partition_point(|(name, _)| name.opened < session.from);
         let of_time = kept.by_segment[first..].iter();

@@ -71,7 +71,8 @@ pub(crate) fn recorded_spans(timeline: &RecordingTimeline<'_>, name: &SegmentNam
     // A segment ends after a minute, and with its hour. One that seems to last longer, and has packets of the time in which it was
     // written, has others of times in which it was not; one of other times altogether is an earlier capture.
     let written = Span { from: name.opened, to: name.opened.plus_ns(SEGMENT_NS_MAX) };
-    let is_earlier_capture = span.to < written.from || written.to < span.from;
+    // Packets may have waited before the segment was opened: one that ends a little before that is no earlier capture.
+    let is_earlier_capture = span.to.plus_ns(SEGMENT_NS_MAX) < written.from || written.to < span.from;
     let mut spans = vec![span];
     for passed_over in &timeline.passed_over {
         spans = spans.into_iter().flat_map(|span| without(span, *passed_over)).collect();

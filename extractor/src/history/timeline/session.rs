@@ -13,7 +13,8 @@ pub(crate) struct RecordingSession {
     /// The last sign of life, or the stop.
     pub(crate) to: Timestamp,
     pub(crate) end: SessionEnd,
-    /// Everything that arrived before is written, or told as dropped.
+    /// Everything that arrived before is written, or told as dropped. Of one that goes on the next one tells; that one may be so far
+    /// behind that this is before its start.
     pub(crate) written_to: Timestamp,
     is_behind: bool,
     /// Counts of the seconds since its start; absent if its start was not read.
@@ -59,14 +60,9 @@ impl RecordingSession {
     /// Divides it where the clock was set forward, from `before` to a later time; returns the part before, if there is one.
     pub(super) fn divide(&mut self, before: Timestamp, after: Timestamp) -> Option<Self> {
         let is_divided = self.from <= before;
-        let earlier = Self {
-            to: before,
-            written_to: self.written_to.min(before),
-            end: SessionEnd::ClockSet,
-            ..self.clone()
-        };
+        let earlier = Self { to: before, end: SessionEnd::ClockSet, ..self.clone() };
         if is_divided {
-            (self.from, self.to, self.written_to) = (after, self.to.max(after), self.written_to.max(after));
+            (self.from, self.to) = (after, self.to.max(after));
         }
         is_divided.then_some(earlier)
     }
