@@ -4,6 +4,7 @@ use crate::config::Settings;
 use crate::outcome::{Failure, Outcome};
 
 mod access;
+mod archive;
 mod broker;
 mod compile_filter;
 mod completions;
@@ -46,6 +47,8 @@ pub enum Command {
     Index(index::IndexArguments),
     /// Compress complete segments
     Compress(compress::CompressArguments),
+    /// Upload complete segments into object storage, or show which are not there yet
+    Archive(archive::ArchiveArguments),
     /// Extract exactly the packets of a query, as a capture file
     Extract(Box<extract::ExtractArguments>),
     /// List conversations, hosts, ports or applications, from the indexes
@@ -90,6 +93,7 @@ impl Command {
             Self::Import(arguments) => import::run(&arguments),
             Self::Index(arguments) => index::run(&arguments),
             Self::Compress(arguments) => compress::run(&arguments),
+            Self::Archive(arguments) => archive::run(&arguments),
             Self::Extract(arguments) => extract::run(&arguments),
             Self::Flows(arguments) => flows::run(&arguments),
             Self::Export(arguments) => export::run(&arguments),

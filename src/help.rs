@@ -35,7 +35,7 @@ const HEADINGS: [(&str, &[&str]); 9] = [
             "compress_after",
         ],
     ),
-    ("Exports", &["export_flows", "ipfix", "ipfix_domain"]),
+    ("Exports", &["export_flows", "ipfix", "ipfix_domain", "archive", "archive_max_age", "archive_rate"]),
     (
         "Answering over HTTP",
         &[

@@ -3,6 +3,7 @@
 //! **Invariant:** exit codes are decided here and nowhere else; clocks, the environment and the terminal are read in this
 //! package and in no library.
 
+mod archive_access;
 mod arguments;
 mod broker;
 mod clock;

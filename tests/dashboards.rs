@@ -97,11 +97,13 @@ fn figures_of_dashboard_and_alerts_are_those_of_a_recorder() {
     let packets: Vec<_> = (0..300).map(|number| packet(number, 1000)).collect();
     std::fs::write(&capture, write_pcap(1, &packets)).expect("written");
     let link = Link::new();
-    let _recording = link.record(&store, &["--budget", "1GiB"]);
+    let archive = format!("file://{}", folder.path().display());
+    let _recording = link.record(&store, &["--budget", "1GiB", "--archive", &archive]);
     let service = Service::of(&store.display().to_string());
     link.send(&capture, &["--mbps=40"]);
     wait_until("writes are logged", || count_in_logbook(&store, "\"writes\":") >= 1);
     wait_until("packets are logged", || count_in_logbook(&store, "\"received\":300") >= 1);
+    wait_until("the archive is logged", || count_in_logbook(&store, "\"event\":\"archive\"") >= 1);
     assert_eq!(service.get("/api/v1/packets/count?from=1970-01-01T00:00:00Z").status, 200);
     assert_eq!(service.get("/api/v1/packets?from=1970-01-01T00:00:00Z").status, 200);
     let mut text = String::new();
@@ -144,7 +146,7 @@ fn figures_of_dashboard_and_alerts_are_those_of_a_recorder() {
 }
 
 /// What a figure is, minute by minute, when an alert should be raised: `series`, `values` in the notation of promtool.
-const RAISED_BY: [(&str, &[(&str, &str)]); 14] = [
+const RAISED_BY: [(&str, &[(&str, &str)]); 16] = [
     ("NetrewindAbsent", &[("another", "1x60")]),
     ("NotRecording", &[("netrewind_recording{instance=\"a\"}", "0x60")]),
     ("DiskFailing", &[("netrewind_recorder_disk_failing{instance=\"a\"}", "1x60")]),
@@ -195,6 +197,8 @@ const RAISED_BY: [(&str, &[(&str, &str)]); 14] = [
         ],
     ),
     ("IndexBehind", &[("netrewind_index_lag_seconds{instance=\"a\"}", "7200x60")]),
+    ("ArchiveBehind", &[("netrewind_archive_lag_seconds{instance=\"a\"}", "7200x60")]),
+    ("ArchiveLosesSegments", &[("netrewind_archive_lost_segments_total{instance=\"a\"}", "0+1x60")]),
     (
         "RequestsFail",
         &[("netrewind_requests_total{instance=\"a\",route=\"/api/v1/packets\",status=\"500\"}", "0+60x60")],
@@ -217,7 +221,7 @@ const RAISED_BY: [(&str, &[(&str, &str)]); 14] = [
 ];
 
 /// The same of a recorder that is well.
-const WELL: [(&str, &str); 14] = [
+const WELL: [(&str, &str); 16] = [
     ("netrewind_recording{instance=\"a\"}", "1x60"),
     ("netrewind_recorder_disk_failing{instance=\"a\"}", "0x60"),
     (
@@ -233,6 +237,8 @@ const WELL: [(&str, &str); 14] = [
     ("netrewind_store_free_bytes{instance=\"a\"}", "60x60"),
     ("netrewind_recorder_budget_bytes{instance=\"a\"}", "100x60"),
     ("netrewind_index_lag_seconds{instance=\"a\"}", "0x60"),
+    ("netrewind_archive_lag_seconds{instance=\"a\"}", "120x60"),
+    ("netrewind_archive_lost_segments_total{instance=\"a\"}", "3x60"),
     ("netrewind_requests_total{instance=\"a\",route=\"/healthz\",status=\"503\"}", "0+60x60"),
     ("process_start_time_seconds{instance=\"a\"}", "60x60"),
 ];

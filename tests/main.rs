@@ -6,6 +6,7 @@
 #![expect(clippy::print_stderr, reason = "a test says what it skips, and its seed")]
 
 mod access;
+mod archive;
 mod broken_off;
 mod catalog;
 mod cli;

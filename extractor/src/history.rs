@@ -1,5 +1,6 @@
 //! The time before the query: sessions, losses and origins from the logbook, and the overview of a store.
 
+pub(crate) mod archive_overview;
 pub(crate) mod coverage;
 pub(crate) mod logbook_cache;
 pub(crate) mod logbook_damage;

@@ -40,6 +40,7 @@ pub use extract::Extractor;
 pub use extract::engine::{HELPERS_MAX, Options};
 pub use extract::follow::clock::{FollowClock, HOLD_BACK, POLL_INTERVAL};
 pub use extract::hint::{HINT_TIME_MAX, hint_time};
+pub use history::archive_overview::ArchiveOverview;
 pub use history::overview::{CatalogOverview, HeldOverview, Overview, SegmentOverview};
 pub use history::overview_cache::OverviewCache;
 pub use memory::ANSWERS_BYTES_MAX;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::FromArgMatches;
+use netrewind_archive::upload::ArchiveThread;
 use netrewind_catalog::expiry::CatalogLimits;
 use netrewind_http::Server;
 use netrewind_indexer::{Indexer, Workplace};
@@ -34,11 +35,13 @@ use crate::signals::Requests;
 use crate::terminal;
 use crate::writable_store::WritableStore;
 
+pub mod archiving;
 pub mod exporting;
 mod interfaces;
 mod report;
 mod screen;
 
+use archiving::ArchivingArguments;
 use exporting::ExportArguments;
 use interfaces::{RingOptions, one_each};
 use report::report_account;
@@ -112,6 +115,8 @@ pub struct RecordArguments {
     catalog_max_age: Duration,
     #[command(flatten)]
     exporting: ExportArguments,
+    #[command(flatten)]
+    archiving: ArchivingArguments,
     /// Age of a segment at which the next one begins
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = crate::arguments::duration)]
     segment_age: Duration,
@@ -292,7 +297,8 @@ pub fn record(
     let requests = Requests::of_recorder()?;
     let service = serving.map(|serving| serving.prepare(None)).transpose()?;
     let exports = arguments.exporting.prepare();
-    let walls = exports.walls(arguments.walls());
+    let archive = arguments.archiving.prepare()?;
+    let walls = archive.walls(exports.walls(arguments.walls()));
     let walls = service.iter().fold(walls, |walls, service| service.walls(walls));
     let walls = settings.file.iter().fold(walls, |walls, file| walls.reading_anew(file));
     let mut writing =
@@ -308,13 +314,18 @@ pub fn record(
     if let Some(after) = arguments.compress_after {
         indexer = indexer.with_compression(after)?;
     }
-    let mut sinks = |_lane: u16, room: &Arc<dyn Room>| Some(indexer.sink(room));
+    let states = (exports.state(), archive.state());
+    let archive = archive.start(&place)?;
+    let mut sinks = |_lane: u16, room: &Arc<dyn Room>| {
+        archive.iter().for_each(|archive| archive.set_room(room));
+        Some(indexer.sink(room))
+    };
     let description = RecordingDescription {
         capture_filter: arguments.capture_filter.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let recorder = Recorder::start(config, &description, &store, &lock, sources, &mut sinks, &platform)?;
-    let mut screen = Screen::new(config.budget_bytes, waited_for, exports.state());
+    let mut screen = Screen::new(config.budget_bytes, waited_for, states);
     let ipfix = exports.start(&place)?;
     print_start(arguments, &config);
     terminal::say(raised);
@@ -354,6 +365,7 @@ pub fn record(
     // Recording goes on while running answers end.
     server.into_iter().for_each(Server::stop);
     let summary = recorder.stop();
+    archive.into_iter().for_each(ArchiveThread::finish);
     // Missing indexes and catalog hours can be built later.
     if !hurry.load(Ordering::Relaxed) {
         indexer.finish();

@@ -90,6 +90,23 @@ fn print_overview(overview: &Overview, zone: &TimeZone) -> std::io::Result<()> {
         );
         print("catalog", text)?;
     }
+    if let Some(archive) = &overview.archive {
+        let lag = archive.oldest.map_or_else(String::new, |oldest| {
+            format!(
+                ", {} segments wait ({}), the oldest since {oldest}",
+                archive.waiting_segments,
+                terminal::bytes(archive.waiting_bytes)
+            )
+        });
+        let lost = match archive.unarchived_last_day {
+            0 => String::new(),
+            lost => format!(", {lost} segments expired before they were archived in the last 24 hours"),
+        };
+        print("archive", format!("{}{lag}{lost}", archive.url))?;
+        if let Some(trouble) = &archive.trouble {
+            print("", format!("nothing, or not everything, is archived: {trouble}"))?;
+        }
+    }
     if let (Some(packets), Some(bits)) = (overview.packets_per_second, overview.bits_per_second) {
         let rates = format!("{}packets/s, {}bit/s", terminal::thousands(packets), terminal::thousands(bits));
         print("rate", rates)?;

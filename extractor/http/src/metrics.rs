@@ -133,7 +133,7 @@ impl Metrics {
         let mut looked = Registry::with_prefix("netrewind");
         add_gauge(&mut looked, "extractions_running", "Extractions that are running", packets.running());
         add_gauge(&mut looked, "extractions_waiting", "Extractions waiting to start", packets.waiting());
-        add_recording(&mut looked, &recording);
+        add_recording(&mut looked, &recording, now);
         add_store(&mut looked, store, now)?;
         let mut text = String::new();
         // Writing into a text does not fail.
@@ -146,7 +146,7 @@ impl Metrics {
     }
 }
 
-fn add_recording(registry: &mut Registry, recording: &Recording) {
+fn add_recording(registry: &mut Registry, recording: &Recording, now: Timestamp) {
     let Recording { state, account, interfaces, last_line, .. } = recording;
     add_gauge(
         registry,
@@ -176,7 +176,7 @@ fn add_recording(registry: &mut Registry, recording: &Recording) {
     add_counter(registry, "recorder_written_bytes", "Bytes of the packets that were written", account.bytes);
     let last = last_line.map_or(0, |at| at.ns() / SECOND_NS);
     add_gauge(registry, "recorder_last_sign_timestamp_seconds", "When the logbook was last written", last);
-    exports::add_exports(registry, &recording.exports);
+    exports::add_exports(registry, &recording.exports, now);
     interfaces::add_interfaces(registry, interfaces);
     pace::add_lane_load(registry, recording);
 }

@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::answer::completeness::{Damage, identity_damage};
 use crate::history::logbook_damage::part_and_reason;
 
+use super::archive_overview::ArchiveOverview;
 use super::overview_cache::OverviewCache;
 
 /// Bytes of an index that tell when its packets are from.
@@ -56,6 +57,10 @@ pub struct Overview {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub catalog: Option<CatalogOverview>,
+    /// State of the archive that a recorder uploads into; absent if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub archive: Option<ArchiveOverview>,
     /// Mean over the last ten seconds, while a recorder is running.
     pub packets_per_second: Option<f64>,
     /// Their bits.
@@ -141,6 +146,7 @@ impl Overview {
             rewind_to,
             newest,
             catalog,
+            archive: recent.archive,
             packets_per_second: records.then_some(recent.packets_per_second),
             bits_per_second: records.then_some(recent.bits_per_second),
             dropped_last_day: recent.dropped,

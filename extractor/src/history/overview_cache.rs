@@ -8,6 +8,7 @@ use netrewind_store::time::{DAY_SECONDS, MINUTE_NS, SECOND_NS};
 use netrewind_store::{Drops, Event, LaneLoad, SegmentName, Store, StoreError, Timestamp, locked};
 
 use crate::answer::completeness::Damage;
+use crate::history::archive_overview::ArchiveOverview;
 use crate::history::logbook_damage::part_and_reason;
 
 /// Rates are means over this time.
@@ -55,6 +56,8 @@ pub(super) struct Recent {
     pub(super) slowest_write_us: Option<u64>,
     /// Lanes whose interface is away, and why.
     pub(super) down: Vec<String>,
+    /// State of the archive, as was told last.
+    pub(super) archive: Option<ArchiveOverview>,
     /// Parts of the logbook that cannot be read.
     pub(super) damaged: Vec<Damage>,
 }
@@ -70,6 +73,9 @@ struct LastDay {
     interfaces: BTreeMap<u16, (String, Option<String>)>,
     /// Lines of each day that cannot be read.
     unreadable: BTreeMap<String, u64>,
+    archive: Option<ArchiveOverview>,
+    /// Segments that expired before they were archived.
+    unarchived: BTreeMap<SegmentName, Timestamp>,
     /// Seconds with drops: a line that occurs twice counts once.
     told: BTreeSet<(Timestamp, u16)>,
 }
@@ -123,6 +129,7 @@ impl LastDay {
         }
         self.unreadable.retain(|date, _| *date >= first);
         self.told.retain(|(at, _)| *at >= day);
+        self.unarchived.retain(|_, at| *at >= day);
         for (date, count) in &self.unreadable {
             let reason =
                 format!("{count} lines of it are missing or cannot be read: netrewind verify names them");
@@ -169,6 +176,8 @@ impl LastDay {
             Event::Up { lane } | Event::Stop { lane, .. } => {
                 self.interfaces.entry(lane).or_default().1 = None;
             }
+            archive @ Event::Archive { .. } => self.archive = ArchiveOverview::of(archive, at),
+            Event::Unarchived { segment } => drop(self.unarchived.insert(segment, at)),
             _ => {}
         }
     }
@@ -187,6 +196,10 @@ impl LastDay {
         recent.packets_per_second = sums.0 as f64 / RATE_SECONDS as f64;
         recent.bits_per_second = sums.1 as f64 * 8.0 / RATE_SECONDS as f64;
         let away = self.interfaces.values().filter_map(|(interface, down)| Some((interface, down.as_ref()?)));
+        recent.archive = self
+            .archive
+            .clone()
+            .map(|archive| ArchiveOverview { unarchived_last_day: self.unarchived.len() as u64, ..archive });
         recent.down = away.map(|(interface, down)| format!("{interface}: {down}")).collect();
         recent
     }

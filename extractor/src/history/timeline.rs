@@ -25,7 +25,7 @@ pub(crate) use session::{RecordingSession, SessionEnd};
 /// Size up to which a logbook is read whole, whatever the range: entries of other days may matter, such as the expiry of an
 /// imported segment.
 const WHOLE_BYTES_MAX: u64 = 1 << 20;
-/// Seconds with drops that are listed: as many as ten lanes have in a day, and more.
+/// Seconds with drops that are listed: of ten lanes in a day.
 const DROPS_LISTED_MAX: usize = 1 << 20;
 /// Minimum time behind the last packet of a damaged capture file that counts as lost: as long as the part that was read, or
 /// this.
@@ -303,6 +303,8 @@ impl<'q> RecordingTimeline<'q> {
             | Event::Exported { .. }
             | Event::ExportBehind { .. }
             | Event::Ipfix { .. }
+            | Event::Archive { .. }
+            | Event::Unarchived { .. }
             | Event::Compressed { .. }
             | Event::CompressionBehind { .. }
             | Event::ExpireHour { .. } => {}
@@ -399,7 +401,7 @@ impl<'q> RecordingTimeline<'q> {
         }
     }
 
-    /// Adds the packets a stopping lane received and dropped since its last second; seconds passed over dropped none.
+    /// Adds what a stopping lane counted since its last second.
     fn count_rest(&mut self, lane: u16, account: &Account, at: Timestamp) {
         let Some(counted) = self.open.get(&lane).and_then(|session| session.counted) else { return };
         let received = account.received.saturating_sub(counted.received);

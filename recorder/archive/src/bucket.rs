@@ -5,12 +5,15 @@
 mod connect;
 mod environment;
 mod fault;
+mod transport;
 mod url;
 
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -24,6 +27,8 @@ use tokio::sync::watch;
 pub use environment::CloudEnvironment;
 pub use fault::{BucketError, BucketFault};
 pub use url::ArchiveUrl;
+
+use transport::Traffic;
 
 /// Time that a request may take, besides its bytes.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -62,9 +67,11 @@ pub enum Put {
 pub struct Bucket {
     url: ArchiveUrl,
     store: Arc<dyn ObjectStore>,
+    traffic: Arc<Traffic>,
     /// Started with the first request.
     runtime: OnceLock<Runtime>,
     stopped: watch::Sender<bool>,
+    answers: AtomicU64,
 }
 
 impl fmt::Debug for Bucket {
@@ -76,13 +83,44 @@ impl fmt::Debug for Bucket {
 impl Bucket {
     /// Prepares the connection to a bucket: reads certificates and settings, starts no thread, and sends nothing.
     pub fn open(url: &ArchiveUrl, environment: &CloudEnvironment) -> Result<Self, BucketError> {
-        let store = connect::store(url, environment)?;
-        Ok(Self { url: url.clone(), store, runtime: OnceLock::new(), stopped: watch::Sender::new(false) })
+        Self::open_at_rate(url, environment, None)
+    }
+
+    /// Does the same, and sends at most so many bytes a second.
+    pub fn open_at_rate(
+        url: &ArchiveUrl,
+        environment: &CloudEnvironment,
+        bytes_per_second: Option<u64>,
+    ) -> Result<Self, BucketError> {
+        let traffic = Arc::new(Traffic::at_most(bytes_per_second));
+        let store = connect::store(url, environment, &traffic)?;
+        let (runtime, stopped) = (OnceLock::new(), watch::Sender::new(false));
+        Ok(Self { url: url.clone(), store, traffic, runtime, stopped, answers: AtomicU64::new(0) })
+    }
+
+    /// Ports of the servers that it will connect to.
+    pub fn ports(url: &ArchiveUrl, environment: &CloudEnvironment) -> Vec<u16> {
+        connect::ports(url, environment)
+    }
+
+    /// Files that it will read: keys that are renewed.
+    pub fn files(url: &ArchiveUrl, environment: &CloudEnvironment) -> Vec<PathBuf> {
+        connect::files(url, environment)
     }
 
     /// The URL of the archive.
     pub fn url(&self) -> &ArchiveUrl {
         &self.url
+    }
+
+    /// The URL of an object, for messages.
+    pub fn describe(&self, key: &str) -> String {
+        self.url.of_key(key)
+    }
+
+    /// Requests that the bucket has answered as it should.
+    pub fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
     }
 
     /// Ends the requests that are under way, and all later ones.
@@ -223,8 +261,16 @@ impl Bucket {
         bytes: u64,
         request: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, BucketError> {
+        // The client would make the folder again, on whatever disk is below.
+        if let Some(folder) = self.url.folder().filter(|folder| !folder.is_dir()) {
+            return Err(self.error("", BucketFault::NoBucket, format!("{} is not there", folder.display())));
+        }
         let mut stopped = self.stopped.subscribe();
-        let limit = REQUEST_TIMEOUT + Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND);
+        let slowest = self
+            .traffic
+            .bytes_per_second()
+            .map_or(SLOWEST_BYTES_PER_SECOND, |rate| (rate / 2).clamp(1, SLOWEST_BYTES_PER_SECOND));
+        let limit = REQUEST_TIMEOUT + Duration::from_secs(bytes / slowest);
         let done = self.runtime(key)?.block_on(async {
             let is_stopped = async {
                 // An error means that nobody can stop it any more.
@@ -236,15 +282,36 @@ impl Bucket {
                 biased;
                 () = is_stopped => Err(None),
                 done = tokio::time::timeout(limit, request) => done.map_err(|_| Some(limit)),
+                () = self.stall() => Err(Some(REQUEST_TIMEOUT)),
             }
         });
         match done {
-            Ok(done) => done.map_err(|error| fault::of(&self.url, key, &error)),
+            Ok(done) => {
+                let done = done.map_err(|error| fault::of(&self.url, key, &error));
+                if done.as_ref().err().is_none_or(|error| !error.fault.is_of_bucket()) {
+                    self.answers.fetch_add(1, Ordering::Relaxed);
+                }
+                done
+            }
             Err(Some(limit)) => {
-                let reason = format!("no answer within {} s", limit.as_secs());
+                let reason = format!("no answer, and no progress, within {} s", limit.as_secs());
                 Err(self.error(key, BucketFault::TimedOut, reason))
             }
             Err(None) => Err(self.error(key, BucketFault::Stopped, "stopped".to_owned())),
+        }
+    }
+
+    /// Ends when no byte has gone or come for the time of a request.
+    async fn stall(&self) {
+        if self.url.folder().is_some() {
+            return std::future::pending().await; // its bytes are not counted
+        }
+        loop {
+            let before = self.traffic.bytes();
+            tokio::time::sleep(REQUEST_TIMEOUT).await;
+            if self.traffic.bytes() == before {
+                return;
+            }
         }
     }
 

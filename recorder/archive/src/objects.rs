@@ -12,13 +12,11 @@ const IDENTITY: &str = "store.toml";
 const SEGMENTS: &str = "segments/";
 const HOURS: &str = "hours/";
 const LOGBOOK: &str = "logbook/";
-const CATALOG: &str = "catalog/";
 const PLAIN_EXTENSION: &str = ".pcap";
 const COLD_EXTENSION: &str = ".pcap.zst";
 const INDEX_EXTENSION: &str = ".idx";
 const HOUR_EXTENSION: &str = ".hour";
 const LINES_EXTENSION: &str = ".jsonl.zst";
-const CATALOG_EXTENSION: &str = ".tar";
 
 /// Digits of a store's id.
 const STORE_ID_DIGITS: usize = 32;
@@ -54,8 +52,6 @@ pub enum ArchiveObject {
     Hour(Hour),
     /// Some of a day's logbook.
     Logbook(LogbookPiece),
-    /// An hour of the catalog.
-    Catalog(Hour),
 }
 
 /// The key below that of the store.
@@ -72,7 +68,6 @@ impl fmt::Display for ArchiveObject {
                 "{LOGBOOK}{date}/{begin:0width$}-{end:0width$}{LINES_EXTENSION}",
                 width = POSITION_DIGITS
             ),
-            Self::Catalog(hour) => write!(f, "{CATALOG}{hour}{CATALOG_EXTENSION}"),
         }
     }
 }
@@ -99,14 +94,8 @@ impl ArchiveObject {
             let cold = || Some(Self::Segment { name: named(COLD_EXTENSION)?, is_cold: true });
             return plain().or_else(cold).or_else(|| named(INDEX_EXTENSION).map(Self::Index));
         }
-        let hour = |folder: &str, extension: &str| -> Option<Hour> {
-            key.strip_prefix(folder)?.strip_suffix(extension)?.parse().ok()
-        };
-        if let Some(hour) = hour(HOURS, HOUR_EXTENSION) {
-            return Some(Self::Hour(hour));
-        }
-        if let Some(hour) = hour(CATALOG, CATALOG_EXTENSION) {
-            return Some(Self::Catalog(hour));
+        if let Some(hour) = key.strip_prefix(HOURS) {
+            return Some(Self::Hour(hour.strip_suffix(HOUR_EXTENSION)?.parse().ok()?));
         }
         let (date, range) = key.strip_prefix(LOGBOOK)?.strip_suffix(LINES_EXTENSION)?.split_once('/')?;
         let (begin, end) = range.split_once('-')?;
@@ -120,7 +109,7 @@ impl ArchiveObject {
         match self {
             Self::Identity => None,
             Self::Segment { name, .. } | Self::Index(name) => Some(name.date()),
-            Self::Hour(hour) | Self::Catalog(hour) => Some(hour.start().date()),
+            Self::Hour(hour) => Some(hour.start().date()),
             Self::Logbook(piece) => Some(piece.date.clone()),
         }
     }
@@ -184,11 +173,6 @@ impl StoreKeys {
         format!("{}/{date}", self.logbook())
     }
 
-    /// The folder of the catalog.
-    pub fn catalog(&self) -> String {
-        self.folder(CATALOG)
-    }
-
     fn folder(&self, name: &str) -> String {
         format!("{}/{}", self.id, name.trim_end_matches('/'))
     }
@@ -215,7 +199,6 @@ mod tests {
             (ArchiveObject::Index(name), "segments/2026-11-22/093101.628448290Z-0.idx"),
             (ArchiveObject::Hour(hour), "hours/2026-11-22T09.hour"),
             (ArchiveObject::Logbook(piece), "logbook/2026-11-22/000000000000-000000004711.jsonl.zst"),
-            (ArchiveObject::Catalog(hour), "catalog/2026-11-22T09.tar"),
         ];
         for (object, key) in all {
             assert_eq!(object.to_string(), key);

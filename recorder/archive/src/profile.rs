@@ -111,6 +111,11 @@ impl Profile {
         self.settings.get(ENDPOINT).cloned()
     }
 
+    /// The files that it is read from, also those that are not there yet.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        [&self.credentials, &self.config].into_iter().flatten().map(PathBuf::as_path)
+    }
+
     /// Gives its keys to every request, as they are then.
     pub(crate) fn provider(self) -> AwsCredentialProvider {
         Arc::new(ProfileKeys { profile: self, last: Mutex::new(None) })

@@ -39,7 +39,7 @@ const SKIPPABLE: [u8; 4] = 0x184d_2a5e_u32.to_le_bytes();
 /// First bytes of the table; the digit is its version.
 const TABLE_MAGIC: [u8; 8] = *b"NRWCOLD1";
 /// Bytes before the sizes of the frames, with the skippable frame's header.
-const TABLE_HEAD_BYTES: usize = 40;
+pub const TABLE_HEAD_BYTES: usize = 40;
 /// Bytes of each frame's entry.
 const ENTRY_BYTES: usize = 4;
 
@@ -227,6 +227,12 @@ fn table_sum(bytes: &[u8]) -> u64 {
 }
 
 /// The frames by the table; otherwise the reason why it cannot be used.
+/// Bytes of the segment, as the first [`TABLE_HEAD_BYTES`] of a cold file say; `None` if they are of no such file.
+pub fn segment_bytes_in(head: &[u8]) -> Option<u64> {
+    let head = head.get(..TABLE_HEAD_BYTES)?;
+    (head[..4] == SKIPPABLE && head[8..16] == TABLE_MAGIC).then(|| word(head, 16)).flatten()
+}
+
 fn table(file: &[u8]) -> Result<Vec<Frame>, String> {
     let damaged = || "its table of frames is damaged".to_owned();
     let head = file.get(..TABLE_HEAD_BYTES).ok_or_else(damaged)?;

@@ -342,6 +342,33 @@ pub enum Event {
         /// The cause, in words.
         reason: String,
     },
+    /// Segments that went into the archive since the last such line.
+    Archive {
+        /// URL of the archive.
+        archive: String,
+        /// Segments that are there now.
+        segments: u64,
+        /// Bytes of their objects.
+        bytes: u64,
+        /// Segments that wait.
+        waiting_segments: u64,
+        /// Bytes of their files.
+        waiting_bytes: u64,
+        /// Time at which the oldest of them was opened.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        oldest: Option<Timestamp>,
+        /// Objects that were removed from the archive because of their age.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        removed: u64,
+        /// Reason why nothing, or not everything, can be archived at the moment, in words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trouble: Option<String>,
+    },
+    /// A segment expired before it was archived.
+    Unarchived {
+        /// The segment.
+        segment: SegmentName,
+    },
     /// A part of the store had been removed or renamed while it was written to, and was made again.
     Mended {
         /// The part that was made again.

@@ -16,6 +16,7 @@ mod listing;
 mod lock;
 mod mark_files;
 mod sharing;
+mod upload_files;
 mod watcher;
 
 use crate::cold::ColdFile;
@@ -35,6 +36,7 @@ pub use listing::{ListedSegment, StoreListing, Unlisted};
 pub use lock::{StoreLock, StoreWriter};
 pub use mark_files::MarkFiles;
 pub use sharing::{Readers, share};
+pub use upload_files::UploadFiles;
 pub use watcher::Watcher;
 
 const LOCK: &str = "lock";

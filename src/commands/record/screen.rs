@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use netrewind_recorder::recorder::{LaneStatus, Recorder, Status};
 use netrewind_store::time::SECOND_NS;
 
+use super::archiving::ArchiveState;
 use super::exporting::ExportState;
 use crate::clock;
 use crate::signals::Requests;
@@ -24,20 +25,27 @@ pub struct Screen {
     down: BTreeMap<String, String>,
     /// What leaves the store.
     pub exports: ExportState,
+    /// What goes into the archive.
+    archive: ArchiveState,
     /// What is said to be wrong with them.
     export_trouble: Vec<String>,
 }
 
 impl Screen {
     /// Output that has said nothing yet, with the interfaces that are down, and why.
-    pub fn new(budget: Option<u64>, down: BTreeMap<String, String>, exports: ExportState) -> Self {
+    pub fn new(
+        budget: Option<u64>,
+        down: BTreeMap<String, String>,
+        (exports, archive): (ExportState, ArchiveState),
+    ) -> Self {
         let (line, notices, trouble, export_trouble) = (StatusLine::new(), 0, None, Vec::new());
-        Self { line, notices, budget, trouble, down, exports, export_trouble }
+        Self { line, notices, budget, trouble, down, exports, archive, export_trouble }
     }
 
-    /// Says what keeps hours and flows from leaving.
+    /// Says what keeps hours, flows and segments from leaving.
     fn tell_exports(&mut self) {
-        let trouble = self.exports.trouble();
+        let mut trouble = self.exports.trouble();
+        trouble.extend(self.archive.trouble());
         for reason in trouble.iter().filter(|reason| !self.export_trouble.contains(reason)) {
             self.line.clear();
             terminal::say(reason);
@@ -132,6 +140,7 @@ impl Screen {
         );
         text.push_str(&pace_text(&status.lanes));
         text.push_str(&self.exports.text());
+        text.push_str(&self.archive.text());
         for LaneStatus { interface, down, is_disk_failing, .. } in &status.lanes {
             if down.is_some() {
                 text.push_str(&format!("  {interface} is down"));

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use netrewind_store::catalog::Hour;
-use netrewind_store::{Event, Timestamp};
+use netrewind_store::time::SECOND_NS;
+use netrewind_store::{Event, SegmentName, Timestamp};
 use prometheus_client::registry::Registry;
 
 use super::sample::{add_counter, add_gauge};
@@ -25,6 +26,8 @@ pub struct ExportAccount {
     pub is_away: bool,
     /// True if there is a collector.
     pub has_collector: bool,
+    /// State of the archive; none without.
+    pub archive: Option<ArchiveAccount>,
     /// Time of the last line of an hour, and of a collector: each line counts once.
     seen: (BTreeMap<Hour, Timestamp>, Option<Timestamp>),
 }
@@ -44,6 +47,37 @@ impl ExportAccount {
                 self.waiting_segments = *waiting_segments;
                 self.is_away = trouble.is_some();
             }
+            Event::Archive {
+                segments,
+                bytes,
+                waiting_segments,
+                waiting_bytes,
+                oldest,
+                removed,
+                trouble,
+                ..
+            } => {
+                let archive = self.archive.get_or_insert_default();
+                if archive.told.is_none_or(|told| told < at) {
+                    archive.told = Some(at);
+                    archive.segments += segments;
+                    archive.bytes += bytes;
+                    archive.removed += removed;
+                    archive.waiting_segments = *waiting_segments;
+                    archive.waiting_bytes = *waiting_bytes;
+                    archive.oldest = *oldest;
+                    archive.failures += u64::from(trouble.is_some() && !archive.is_failing);
+                    archive.is_failing = trouble.is_some();
+                }
+            }
+            Event::Unarchived { segment } => {
+                let archive = self.archive.get_or_insert_default();
+                // The oldest expire first.
+                if archive.last_lost < Some(*segment) {
+                    archive.lost += 1;
+                    archive.last_lost = Some(*segment);
+                }
+            }
             _ => {}
         }
     }
@@ -53,7 +87,66 @@ impl ExportAccount {
     }
 }
 
-pub(super) fn add_exports(registry: &mut Registry, exports: &ExportAccount) {
+/// Account of the archive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ArchiveAccount {
+    /// Segments that went there, and bytes of their objects.
+    pub segments: u64,
+    /// See [`Self::segments`].
+    pub bytes: u64,
+    /// Objects removed because of their age.
+    pub removed: u64,
+    /// Segments that wait, as was last told.
+    pub waiting_segments: u64,
+    /// Bytes of their files.
+    pub waiting_bytes: u64,
+    /// Time at which the oldest of them was opened.
+    pub oldest: Option<Timestamp>,
+    /// Times that uploading began to fail.
+    pub failures: u64,
+    /// True while it fails.
+    pub is_failing: bool,
+    /// Segments that expired before they were archived.
+    pub lost: u64,
+    told: Option<Timestamp>,
+    /// The last of these: a line counts once.
+    last_lost: Option<SegmentName>,
+}
+
+fn add_archive(registry: &mut Registry, archive: &ArchiveAccount, now: Timestamp) {
+    add_counter(registry, "archived_segments", "Segments uploaded into the archive", archive.segments);
+    add_counter(registry, "archived_bytes", "Bytes of their objects", archive.bytes);
+    add_counter(
+        registry,
+        "archive_expired_objects",
+        "Objects removed from the archive because of their age",
+        archive.removed,
+    );
+    let help = "Times that uploading into the archive began to fail";
+    add_counter(registry, "archive_failures", help, archive.failures);
+    let help = "Segments that expired before they were archived";
+    add_counter(registry, "archive_lost_segments", help, archive.lost);
+    add_gauge(
+        registry,
+        "archive_waiting_segments",
+        "Segments that wait for the archive",
+        archive.waiting_segments,
+    );
+    add_gauge(registry, "archive_waiting_bytes", "Bytes of their files", archive.waiting_bytes);
+    let lag = archive.oldest.map_or(0, |oldest| now.ns_since(oldest) / SECOND_NS);
+    add_gauge(registry, "archive_lag_seconds", "Age of the oldest segment that waits, 0 if none does", lag);
+    add_gauge(
+        registry,
+        "archive_failing",
+        "1 while nothing, or not everything, can be archived",
+        archive.is_failing.into(),
+    );
+}
+
+pub(super) fn add_exports(registry: &mut Registry, exports: &ExportAccount, now: Timestamp) {
+    if let Some(archive) = &exports.archive {
+        add_archive(registry, archive, now);
+    }
     if exports.hours + exports.failures > 0 {
         add_counter(registry, "exported_hours", "Hours of the catalog written as tables", exports.hours);
         let help = "Times that an hour could not be written as a table, or only in part";
@@ -97,5 +190,31 @@ mod tests {
         assert_eq!((account.hours, account.failures), (1, 1));
         assert_eq!((account.records, account.dropped_segments, account.waiting_segments), (10, 4, 3));
         assert!(!account.is_away);
+    }
+
+    #[test]
+    fn an_archive_that_fails_and_recovers_counts_once() {
+        let mut account = ExportAccount::default();
+        let archive = |segments: u64, trouble: Option<&str>| Event::Archive {
+            archive: "s3://packets".into(),
+            segments,
+            bytes: 100 * segments,
+            waiting_segments: 3,
+            waiting_bytes: 300,
+            oldest: Some(Timestamp(5)),
+            removed: 1,
+            trouble: trouble.map(str::to_owned),
+        };
+        let segment: SegmentName = "2026-11-22/093101.628448290Z-0".parse().unwrap();
+        for _ in 0..2 {
+            account.learn(Timestamp(1), &archive(2, None));
+            account.learn(Timestamp(2), &archive(0, Some("refused")));
+            account.learn(Timestamp(3), &archive(0, Some("refused")));
+            account.learn(Timestamp(4), &archive(5, None));
+            account.learn(Timestamp(4), &Event::Unarchived { segment });
+        }
+        let archive = account.archive.unwrap();
+        assert_eq!((archive.segments, archive.bytes, archive.removed), (7, 700, 4));
+        assert_eq!((archive.failures, archive.is_failing, archive.lost), (1, false, 1));
     }
 }

@@ -125,7 +125,7 @@ fn reason_of(error: &object_store::Error) -> String {
         return if told.starts_with(&status.to_string()) {
             format!("the server answered {}", told.trim_end_matches([':', ' ']))
         } else {
-            format!("the server answered {status} {told}")
+            format!("the server answered {status} {}", told.trim_end_matches('.'))
         };
     }
     let mut innermost: &dyn std::error::Error = error;
@@ -198,7 +198,7 @@ mod tests {
         let text = fault(&error).to_string();
         assert!(
             text.starts_with(
-                "s3://packets/a/b: the server answered 403 AccessDenied: Access Denied.: check the keys"
+                "s3://packets/a/b: the server answered 403 AccessDenied: Access Denied: check the keys"
             ),
             "{text}"
         );

@@ -1,0 +1,197 @@
+//! A real object store on loopback, and a proxy before it that fails as networks and servers do.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Keys of the object store.
+pub const KEYS: [(&str, &str); 4] = [
+    ("AWS_ACCESS_KEY_ID", "nrkey"),
+    ("AWS_SECRET_ACCESS_KEY", "nrsecret"),
+    ("AWS_REGION", "us-east-1"),
+    ("AWS_PROFILE", ""),
+];
+
+/// Time in which it is up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// SeaweedFS in one process, whose S3 gateway listens on a port of its own. Ends when dropped.
+pub struct ObjectStore {
+    child: Child,
+    pub port: u16,
+    _folder: tempfile::TempDir,
+}
+
+fn program() -> Option<PathBuf> {
+    let target = Path::new(env!("CARGO_BIN_EXE_netrewind")).ancestors().nth(2)?.to_owned();
+    let tools = std::fs::read_dir(target).ok()?.flatten().map(|entry| entry.path());
+    let named = |path: &PathBuf| {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("objectstore-"))
+    };
+    tools.filter(named).map(|tool| tool.join("bin/weed")).find(|weed| weed.exists())
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|bound| bound.local_addr()).expect("a port").port()
+}
+
+impl ObjectStore {
+    /// Starts one; `None` where it is not installed, which is said.
+    pub fn start() -> Option<Self> {
+        let Some(weed) = program() else {
+            eprintln!("skipped: scripts/objectstore installs the object store");
+            return None;
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        let keys = serde_json::json!({ "identities": [{
+            "name": "nr",
+            "credentials": [{ "accessKey": "nrkey", "secretKey": "nrsecret" }],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }]});
+        let config = folder.path().join("s3.json");
+        std::fs::write(&config, keys.to_string()).expect("written");
+        // Ports for HTTP, each of which has one for gRPC beside it.
+        let [master, volume, filer, port] = [(); 4].map(|()| free_port());
+        let grpc = [(); 4].map(|()| free_port());
+        let child = Command::new(weed)
+            .arg(format!("-logdir={}", folder.path().display()))
+            .arg("server")
+            .arg(format!("-dir={}", folder.path().display()))
+            .args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", "-filer", "-s3"])
+            .arg(format!("-s3.config={}", config.display()))
+            .arg(format!("-master.port={master}"))
+            .arg(format!("-volume.port={volume}"))
+            .arg(format!("-filer.port={filer}"))
+            .arg(format!("-s3.port={port}"))
+            .arg(format!("-master.port.grpc={}", grpc[0]))
+            .arg(format!("-volume.port.grpc={}", grpc[1]))
+            .arg(format!("-filer.port.grpc={}", grpc[2]))
+            .arg(format!("-s3.port.grpc={}", grpc[3]))
+            .args(["-master.volumeSizeLimitMB=64", "-s3.port.lance=0", "-s3.port.iceberg=0"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("weed starts");
+        let store = Self { child, port, _folder: folder };
+        let begun = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(begun.elapsed() < PATIENCE, "the object store does not start");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Some(store)
+    }
+
+    /// Makes a bucket.
+    pub fn make_bucket(&self, name: &str) {
+        let begun = Instant::now();
+        loop {
+            let made = self.aws(&format!("client.create_bucket(Bucket={name:?})"));
+            if made.is_ok() || begun.elapsed() > PATIENCE {
+                made.expect("a bucket");
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Runs a line of Python with a client of S3.
+    pub fn aws(&self, line: &str) -> Result<String, String> {
+        let python = program().expect("installed").with_file_name("python");
+        let text = format!(
+            "import boto3\nclient = boto3.client('s3', endpoint_url='http://127.0.0.1:{}', region_name='us-east-1', aws_access_key_id='nrkey', aws_secret_access_key='nrsecret')\n{line}",
+            self.port
+        );
+        let output = Command::new(python).arg("-c").arg(text).output().expect("python");
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
+    }
+}
+
+impl Drop for ObjectStore {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Ways in which a proxy fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ProxyFault {
+    None,
+    /// Answers every request with 503.
+    Busy,
+    /// Closes every connection at once.
+    Closed,
+    /// Forwards so many bytes of a request, then closes: see [`FaultProxy::cut_after`].
+    Cut,
+}
+
+/// A proxy before a server on loopback.
+pub struct FaultProxy {
+    pub port: u16,
+    fault: Arc<AtomicU8>,
+    cut_after: Arc<AtomicU64>,
+    pub requests: Arc<AtomicU64>,
+}
+
+impl FaultProxy {
+    pub fn before(server: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let proxy = Self { port, fault: Arc::default(), cut_after: Arc::default(), requests: Arc::default() };
+        let (fault, cut_after, requests) =
+            (Arc::clone(&proxy.fault), Arc::clone(&proxy.cut_after), Arc::clone(&proxy.requests));
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                requests.fetch_add(1, Ordering::Relaxed);
+                let (fault, cut_after) = (fault.load(Ordering::Relaxed), cut_after.load(Ordering::Relaxed));
+                std::thread::spawn(move || serve(client, server, fault, cut_after));
+            }
+        });
+        proxy
+    }
+
+    /// How connections fare from now on.
+    pub fn set(&self, fault: ProxyFault) {
+        self.fault.store(fault as u8, Ordering::Relaxed);
+    }
+
+    /// Has requests cut after so many bytes.
+    pub fn cut(&self, bytes: u64) {
+        self.cut_after.store(bytes, Ordering::Relaxed);
+        self.set(ProxyFault::Cut);
+    }
+}
+
+fn serve(mut client: TcpStream, server: u16, fault: u8, cut_after: u64) {
+    if fault == ProxyFault::Closed as u8 {
+        return;
+    }
+    if fault == ProxyFault::Busy as u8 {
+        let mut head = [0; 4096];
+        let _ = client.read(&mut head);
+        let _ = client
+            .write_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        let _ = client.shutdown(Shutdown::Write);
+        let _ = std::io::copy(&mut client, &mut std::io::sink());
+        return;
+    }
+    let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)) else { return };
+    let (mut answers, mut back) =
+        (server.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut answers, &mut back);
+        let _ = back.shutdown(Shutdown::Both);
+    });
+    let limit = if fault == ProxyFault::Cut as u8 { cut_after } else { u64::MAX };
+    let _ = std::io::copy(&mut Read::by_ref(&mut client).take(limit), &mut server);
+    let _ = server.shutdown(Shutdown::Both);
+    let _ = client.shutdown(Shutdown::Both);
+}
