@@ -143,6 +143,10 @@ fn tokens_let_in_over_tls_by_scope_and_filter() {
     assert_eq!(count("nrw_0", "").0, 401);
     let (_, estimate) = service.with_token("/api/v1/packets/estimate", &some, &trust);
     assert_eq!(json(&estimate)["packets_max"], 100);
+    let (_, list) = service.with_token("/api/v1/packets/list?limit=1000", &some, &trust);
+    let protocols: Vec<_> =
+        json(&list)["packets"].as_array().expect("rows").iter().map(|row| row["protocol"].clone()).collect();
+    assert_eq!(protocols, vec![Value::from("UDP"); 100]);
     assert_eq!(service.get("/api/v1/status", &trust).0, 401);
     assert_eq!(service.with_token("/api/v1/status", &some, &trust).0, 403);
     assert_eq!(service.with_token("/api/v1/status", &watcher, &trust).0, 200);

@@ -11,7 +11,7 @@ mod functions;
 /// A function that takes any bytes, and its name.
 type NamedFunction = (&'static str, fn(&[u8]));
 
-const FUNCTIONS: [NamedFunction; 20] = [
+const FUNCTIONS: [NamedFunction; 21] = [
     ("capture_file", functions::capture_file::read),
     ("catalog", functions::catalog::read),
     ("cursor", functions::cursor::read),
@@ -26,6 +26,7 @@ const FUNCTIONS: [NamedFunction; 20] = [
     ("logbook", functions::logbook::read),
     ("manifest", functions::manifest::read),
     ("packet", functions::packet::read),
+    ("packet_line", functions::packet_line::read),
     ("parameters", functions::parameters::read),
     ("remote", functions::remote::read),
     ("search_text", functions::search_text::read),

@@ -7,6 +7,7 @@
 
 mod access;
 mod archive;
+mod breakdown;
 mod broken_off;
 mod catalog;
 mod cli;
@@ -47,6 +48,7 @@ mod metrics;
 mod oracle;
 mod origins;
 mod packaged;
+mod packet_list;
 mod places;
 mod power_cut;
 mod private;

@@ -144,6 +144,87 @@ fn the_page_shows_what_was_recorded_and_hands_it_over() {
     assert_eq!(flow.len(), 7, "a conversation is one request and its answer");
 }
 
+/// By the page's own words, by axe in every state, and over a slow line.
+#[test]
+fn an_analyst_works_with_the_page() {
+    let Some(ui) = ui() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = recorded(folder.path());
+    let service = Service::of(&store);
+    let seen = drive(&ui, "work", &format!("http://{}/", service.address), folder.path(), &[]);
+    let text = |name: &str| seen[name].as_str().unwrap_or_default().to_owned();
+    assert_eq!(seen["nodes"], 12, "seven clients and five servers: {seen}");
+    let capture = folder.path().join("capture.pcap");
+    let packets = tcpdump(&capture, "").expect("tcpdump reads it");
+    let in_hex = |packet: &Packet| {
+        let digits: Vec<String> = packet.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        digits.chunks(16).map(|line| line.join(" ")).collect::<Vec<_>>()
+    };
+    // The second page begins with the 101st, and the fourth row was opened.
+    let dump = text("bytes");
+    assert!(in_hex(&packets[103]).iter().all(|line| dump.contains(line)), "{dump}");
+    assert!(text("first").contains("[SYN] seq 100 "), "{seen}");
+    assert!(seen["opened"]["from"].as_str().unwrap_or_default().starts_with("2026-11-22T09:16:40"), "{seen}");
+    assert!(text("host").contains("First seen\n2026-11-22 09:1"), "{seen}");
+    assert_eq!(text("zone"), "UTC");
+    eprintln!("over 50 kB/s data came {} ms after the page", seen["slow_ms"]);
+}
+
+/// A datagram between two of hundreds of hosts, all with long addresses.
+fn datagram(number: u16) -> Packet {
+    let address = |network: u16, host: u16| {
+        let parts = [0x2001, 0xdb8, network, 0x1234, 0x5678, 0x9abc, 0xdef0, 0x1000 + host];
+        parts.map(u16::to_be_bytes).concat()
+    };
+    let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x86, 0xdd, 0x60, 0, 0, 0, 0, 108, 17, 64];
+    bytes.extend(address(0x100 + number % 40, number));
+    bytes.extend(address(0x200 + number % 3, number % 50));
+    bytes.extend([[0x9c, 0x40], [0x13, 0x88], [0, 108], [0, 0]].concat());
+    bytes.resize(bytes.len() + 100, 0);
+    let len = u32::try_from(bytes.len()).expect("short");
+    Packet { seconds: START + u32::from(number), nanoseconds: 0, len, bytes }
+}
+
+#[test]
+fn a_graph_of_hundreds_of_hosts_says_something() {
+    let Some(ui) = ui() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let capture = folder.path().join("capture.pcap");
+    std::fs::write(&capture, write_pcap(1, &(0..300).map(datagram).collect::<Vec<_>>())).expect("written");
+    let (store, capture) = (folder.path().join("store").display().to_string(), capture.display().to_string());
+    done(["import", "--store", &store, &capture]);
+    let service = Service::of(&store);
+    let seen = drive(&ui, "crowd", &format!("http://{}/", service.address), folder.path(), &[]);
+    let nodes = seen["desk"]["nodes"].as_u64().expect("a number");
+    assert!((40..=60).contains(&nodes), "each network is a node: {seen}");
+    assert!(seen["desk"]["labels"].to_string().contains("::/"), "{seen}");
+}
+
+#[test]
+fn times_are_those_of_the_browsers_zone() {
+    let Some(ui) = ui() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let service = Service::of(&recorded(folder.path()));
+    let seen = drive(&ui, "zone", &format!("http://{}/", service.address), folder.path(), &[]);
+    let text = |name: &str| seen[name].as_str().unwrap_or_default().to_owned();
+    assert!(text("first").starts_with("2026-11-22 10:16:40"), "{seen}");
+    assert!(text("narrowed").starts_with("2026-11-22 10:20:00"), "{seen}");
+}
+
+#[test]
+fn where_nothing_is_stored_the_page_says_what_to_run() {
+    let Some(ui) = ui() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let capture = folder.path().join("empty.pcap");
+    std::fs::write(&capture, write_pcap(1, &[])).expect("written");
+    let (store, capture) = (folder.path().join("store").display().to_string(), capture.display().to_string());
+    done(["import", "--store", &store, &capture]);
+    let service = Service::of(&store);
+    let seen = drive(&ui, "empty", &format!("http://{}/", service.address), folder.path(), &[]);
+    let welcome = seen["welcome"].as_str().unwrap_or_default();
+    assert!(welcome.contains(&format!("netrewind import --store {store} capture.pcap")), "{welcome}");
+}
+
 #[test]
 fn whoever_has_a_token_signs_in_and_out() {
     let Some(ui) = ui() else { return };

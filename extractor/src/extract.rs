@@ -28,7 +28,11 @@ use crate::answer::control::{Control, NoControl};
 use crate::answer::error::ExtractError;
 use crate::answer::hint::Hint;
 use crate::answer::{Answer, Estimate};
-use crate::flows::{self, Conversation, FlowAnswer, FlowId, FlowQuery, FlowSummary, SummaryQuery};
+use crate::flows::{
+    self, Conversation, FlowAnswer, FlowId, FlowQuery, FlowSummary, PropertyList, SplitQuery, SplitSeries,
+    SummaryQuery, ValuesQuery,
+};
+use crate::packet_list::{PacketList, PacketListQuery};
 use crate::plan::query_filter::ForProgram;
 use crate::query::Query;
 use crate::sink::Sink;
@@ -94,6 +98,16 @@ impl Extractor {
     /// Counts the packets of the answer. Segments whose index gives the count are not read.
     pub fn count(&self, query: &Query, control: &mut dyn Control) -> Result<Answer, ExtractError> {
         packets::count(&self.0, query, control)
+    }
+
+    /// A page of the packets of the answer, each in a line. Limits of the query do not count.
+    pub fn list_packets(
+        &self,
+        query: &Query,
+        page: PacketListQuery,
+        control: &mut dyn Control,
+    ) -> Result<PacketList, ExtractError> {
+        packets::list(&self.0, query, page, control)
     }
 
     /// Bounds of the answer's size, without reading packets of segments that have an index. Exception: if the index would
@@ -168,6 +182,26 @@ impl Extractor {
         control: &mut dyn Control,
     ) -> Result<FlowSummary, ExtractError> {
         flows::summarize::summarize(&self.0, query, summary, control)
+    }
+
+    /// Values of the labels and other properties that a query's conversations have, counted.
+    pub fn values(
+        &self,
+        query: &Query,
+        values: &ValuesQuery,
+        control: &mut dyn Control,
+    ) -> Result<PropertyList, ExtractError> {
+        flows::values::list_values(&self.0, query, values, control)
+    }
+
+    /// Traffic of a query's packets over time, split by application or host.
+    pub fn split_series(
+        &self,
+        query: &Query,
+        split: &SplitQuery,
+        control: &mut dyn Control,
+    ) -> Result<SplitSeries, ExtractError> {
+        flows::split_series::split_series(&self.0, query, split, control)
     }
 
     /// Gives the records of the sealed segments that were opened in an hour to `take`, until it refuses one, and returns their

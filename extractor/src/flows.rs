@@ -35,8 +35,11 @@ mod range_fragments;
 mod record_filter;
 mod request;
 mod source;
+pub(crate) mod split_series;
 pub(crate) mod summarize;
 mod summary_answer;
+pub(crate) mod values;
+mod visit;
 
 pub use chosen::PARTS_CHOSEN_MAX;
 pub(crate) use chosen::{Aim, Chosen, ChosenPackets};
@@ -53,6 +56,8 @@ pub use netrewind_flows::top_flows::FlowSort;
 pub use netrewind_flows::totals::Totals;
 pub use netrewind_flows::tunnel_record::TunnelRecord;
 pub(crate) use pieces::{COUNTED_FLOWS, PIECE_PARTS};
+pub use split_series::{SPLIT_PARTS_MAX, SeriesPart, SplitBy, SplitQuery, SplitSeries};
 pub use summary_answer::{
     ApplicationCount, Edge, FlowSummary, HostCount, PortCount, SummaryQuery, TOP_MAX, Top,
 };
+pub use values::{LISTED_VALUES_MAX, Property, PropertyList, PropertyValue, ValuesQuery};

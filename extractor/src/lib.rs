@@ -16,6 +16,7 @@ mod fragments;
 mod history;
 pub mod lists;
 mod memory;
+pub mod packet_list;
 mod plan;
 mod query;
 mod read;

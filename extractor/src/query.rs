@@ -218,6 +218,11 @@ impl TimeRange {
         self.to.map(Timestamp)
     }
 
+    /// Part of the range from `at` on.
+    pub(crate) fn starting_at(&self, at: Timestamp) -> Self {
+        Self { from: self.from.max(at), to: self.to }
+    }
+
     /// Range extended by this many nanoseconds at both ends.
     pub(crate) fn widened(&self, by_ns: u64) -> Self {
         Self {

@@ -15,6 +15,7 @@ pub mod lists;
 pub mod logbook;
 pub mod manifest;
 pub mod packet;
+pub mod packet_line;
 pub mod parameters;
 pub mod remote;
 pub mod search_text;

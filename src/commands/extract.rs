@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use netrewind_cases::{EvidenceSource, HashingWriter};
 use netrewind_extractor::flows::FlowId;
+use netrewind_extractor::packet_list::TextSink;
 use netrewind_extractor::time_text::in_zone;
 use netrewind_extractor::{Answer, AnswerLimits, DedupWindow, Estimate, PcapSink, PcapngSink, Query, Sink};
 
@@ -22,7 +23,7 @@ use self::events::{EventTimes, LogKind, LoggedEvent};
 use self::evidence::{Evidence, OpenedManifest};
 pub use self::evidence::{manifest_path, signature_path};
 use self::hits::OpenedHits;
-use self::output::{io_error, named, standard_output};
+use self::output::{OutputKind, io_error, named, standard_output};
 use super::destination::Destination;
 use super::following::FollowingClock;
 use super::hint;
@@ -45,6 +46,7 @@ const EXAMPLES: &str = "\
 Examples:
   netrewind extract --store /data/nr --from '2h ago' --filter 'host 10.1.2.3 and port 443' -o talk.pcap
   netrewind extract --store /data/nr --from 2026-11-22T09:30:00Z --to 2026-11-22T09:35:00Z -o five-minutes.pcapng
+  netrewind extract --store /data/nr --from '5m ago' --filter 'port 53' --format text -o -
   netrewind extract --store /data/nr --filter 'icmp' -o - | wireshark -k -i -
   netrewind extract --store /data/nr --from now --filter 'port 53' --follow -o - | tcpdump -n -r -
   netrewind extract --store /data/nr --filter 'not port 443' --count
@@ -101,8 +103,9 @@ pub struct ExtractArguments {
     /// Write the packets of each event of --eve or --zeek to a file of its own in this folder, instead of one file for all
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["output", "count", "estimate"])]
     each: Option<PathBuf>,
-    /// pcap (one link type) or pcapng (several; interfaces, drops and completeness inside) [default: by the file's name]
-    #[arg(long, value_name = "FORMAT", value_parser = ["pcap", "pcapng"])]
+    /// pcap (one link type), pcapng (several; interfaces, drops and completeness inside), or text: a line for each packet
+    /// [default: by the file's name]
+    #[arg(long, value_name = "FORMAT", value_parser = ["pcap", "pcapng", "text"])]
     format: Option<String>,
     /// Put the TLS secrets in this file (SSLKEYLOGFILE) into the answer, so that Wireshark decrypts it: pcapng only
     #[arg(long, value_name = "FILE", conflicts_with_all = ["count", "estimate"])]
@@ -154,7 +157,8 @@ impl ExtractArguments {
 
 /// Runs the command.
 pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
-    if arguments.output.as_deref() == Some(Path::new("-")) && io::stdout().is_terminal() {
+    let is_binary = arguments.format.as_deref() != Some("text");
+    if arguments.output.as_deref() == Some(Path::new("-")) && io::stdout().is_terminal() && is_binary {
         return Err(Failure::usage(
             "standard output is a terminal: write to a file with -o FILE, or pipe the output to another program",
         ));
@@ -307,7 +311,10 @@ fn extract_each(
     arguments: &ExtractArguments,
     control: &mut ProgressDisplay,
 ) -> Result<Outcome, Failure> {
-    let extension = arguments.format.as_deref().unwrap_or("pcap");
+    let extension = match arguments.format.as_deref() {
+        Some("text") => "txt",
+        format => format.unwrap_or("pcap"),
+    };
     let mut outcome = Outcome::Done;
     for event in events {
         let output = folder.join(format!("{}.{extension}", event.name));
@@ -338,7 +345,7 @@ struct OpenedOutput<'e> {
     /// `None` for standard output.
     destination: Option<Destination>,
     manifest: Option<OpenedManifest<'e>>,
-    is_pcapng: bool,
+    kind: OutputKind,
     secrets: &'e [u8],
 }
 
@@ -353,19 +360,16 @@ struct AnswerForm<'e> {
 impl<'e> OpenedOutput<'e> {
     fn open(output: &Path, arguments: &ExtractArguments, form: AnswerForm<'e>) -> Result<Self, NoAnswer> {
         let name = output.to_owned();
-        let is_pcapng = match &arguments.format {
-            Some(format) => format == "pcapng",
-            None => output.extension().is_some_and(|extension| extension == "pcapng"),
-        };
+        let kind = OutputKind::of(output, arguments.format.as_deref());
         let AnswerForm { evidence, secrets } = form;
-        if !secrets.is_empty() && !is_pcapng {
+        if !secrets.is_empty() && kind != OutputKind::Pcapng {
             return Err(NoAnswer::Because(Failure::usage(
                 "--keylog needs a pcapng file, a pcap file has no room for secrets: name it FILE.pcapng, or give --format pcapng",
             )));
         }
         if output == Path::new("-") {
             let file = standard_output().map_err(io_error)?;
-            return Ok(Self { name, file, destination: None, manifest: None, is_pcapng, secrets });
+            return Ok(Self { name, file, destination: None, manifest: None, kind, secrets });
         }
         let opened = Destination::open(output, arguments.follow);
         let (file, destination) = opened.map_err(|error| named(output, &error))?;
@@ -378,7 +382,7 @@ impl<'e> OpenedOutput<'e> {
                 return Err(named(output, &error).into());
             }
         };
-        Ok(Self { name, file, destination: Some(destination), manifest, is_pcapng, secrets })
+        Ok(Self { name, file, destination: Some(destination), manifest, kind, secrets })
     }
 
     /// The folders in which files are put in their places.
@@ -396,16 +400,17 @@ impl<'e> OpenedOutput<'e> {
         control: &mut ProgressDisplay,
         hits: Option<&mut OpenedHits>,
     ) -> Result<Answer, NoAnswer> {
-        let Self { name, file, destination, manifest, is_pcapng, secrets } = self;
+        let Self { name, file, destination, manifest, kind, secrets } = self;
         let reader = file.try_clone().map_err(io_error)?;
         let output: Box<dyn Write> = match &manifest {
             Some(manifest) => Box::new(HashingWriter::new(file, &manifest.tally, None)),
             None => Box::new(file),
         };
         let file = BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, output);
-        let mut sink: Box<dyn Sink> = match is_pcapng {
-            true => Box::new(PcapngSink::new(file).with_secrets(secrets.to_vec())),
-            false => Box::new(PcapSink::new(file)),
+        let mut sink: Box<dyn Sink> = match kind {
+            OutputKind::Pcap => Box::new(PcapSink::new(file)),
+            OutputKind::Pcapng => Box::new(PcapngSink::new(file).with_secrets(secrets.to_vec())),
+            OutputKind::Text => Box::new(TextSink::new(file)),
         };
         let clock = arguments.follow.then(|| FollowingClock::new(reader));
         let mut extract = |sink: &mut dyn Sink| target.extract(query, sink, control, clock.as_ref());

@@ -61,6 +61,9 @@ pub struct FlowsArguments {
     #[arg(long, value_name = "ORDER", default_value = "bytes",
         value_parser = ["bytes", "packets", "start", "duration"])]
     sort: String,
+    /// The opposite order of conversations
+    #[arg(long)]
+    reverse: bool,
     /// Number of entries to list, at most
     #[arg(long, value_name = "N", default_value = "20", value_parser = crate::arguments::length)]
     limit: usize,
@@ -77,9 +80,11 @@ pub struct FlowsArguments {
 
 /// Runs the command.
 pub fn run(arguments: &FlowsArguments) -> Result<Outcome, Failure> {
-    if arguments.top != "conversations" && (arguments.sort != "bytes" || arguments.after.is_some()) {
+    if arguments.top != "conversations"
+        && (arguments.sort != "bytes" || arguments.reverse || arguments.after.is_some())
+    {
         return Err(Failure::usage(
-            "--sort and --after apply to conversations only: hosts, ports and apps are sorted by bytes",
+            "--sort, --reverse and --after apply to conversations only: hosts, ports and apps are sorted by bytes",
         ));
     }
     let (query, zone) = (arguments.query.query(false)?, arguments.query.zone()?);
@@ -101,7 +106,13 @@ pub fn run(arguments: &FlowsArguments) -> Result<Outcome, Failure> {
     };
     if arguments.top == "conversations" {
         let sort = arguments.sort.parse::<FlowSort>().map_err(Failure::usage)?;
-        let flows = FlowQuery { sort, limit: arguments.limit, after: arguments.after, search };
+        let flows = FlowQuery {
+            sort,
+            reverse: arguments.reverse,
+            limit: arguments.limit,
+            after: arguments.after,
+            search,
+        };
         let begun = Instant::now();
         let answer = extractor.flows(&query, &flows, &mut control).map_err(|error| ended(&control, error))?;
         control.end();

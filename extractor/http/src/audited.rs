@@ -17,14 +17,21 @@ use crate::problem::{Kind, Problem};
 use crate::service::{Phase, Service};
 use crate::slots::Pool;
 
-/// The kind of answer that counts as an extraction: the stream of a conversation.
+/// The stream of a conversation: it counts as an extraction.
 pub const STREAM: &str = "stream";
+/// A page of a packet list: it counts as an extraction.
+pub const PACKET_LIST: &str = "packet-list";
 
 /// Facts about an answer for the audit.
 pub trait AuditFacts {
     /// Its completeness; `None` if it does not tell.
     fn completeness(&self) -> Option<&Completeness> {
         None
+    }
+
+    /// Packets that it gives away.
+    fn given_packets(&self) -> u64 {
+        0
     }
 
     /// Bytes of packets that it gives away.
@@ -97,15 +104,17 @@ impl AuditedQuery {
             Err(error) => (Ending::Error, Some(error.to_string())),
         };
         let Self { service, identity: Identity { name: who, peer, .. }, what, flow, query } = self;
-        let bytes = answer.as_ref().map_or(0, AuditFacts::given_bytes);
+        let (packets, bytes) =
+            answer.as_ref().map_or((0, 0), |answer| (answer.given_packets(), answer.given_bytes()));
         let seconds = took.as_secs_f64();
         let asked =
-            Extraction { asked, who, peer, what, flow, query, packets: 0, bytes, ending, error, seconds };
-        if what == STREAM {
-            service.metrics.extraction(ending, 0, bytes);
+            Extraction { asked, who, peer, what, flow, query, packets, bytes, ending, error, seconds };
+        let is_extraction = what == STREAM || what == PACKET_LIST;
+        if is_extraction {
+            service.metrics.extraction(ending, packets, bytes);
         }
         match &service.audit {
-            Some(audit) if what == STREAM => audit.extraction(&asked),
+            Some(audit) if is_extraction => audit.extraction(&asked),
             Some(audit) => audit.query(&asked),
             None => {}
         }

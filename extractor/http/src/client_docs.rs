@@ -10,7 +10,7 @@ use crate::access::SESSION_ROUTE;
 const TOKEN: &str = "token";
 
 /// Names of the operations: of methods in a client.
-const NAMES: [(&str, &str, &str); 21] = [
+const NAMES: [(&str, &str, &str); 24] = [
     ("get", "/api/v1/filter", "check_filter"),
     ("get", "/api/v1/flows", "list_flows"),
     ("get", "/api/v1/flows/{id}", "get_flow"),
@@ -25,11 +25,14 @@ const NAMES: [(&str, &str, &str); 21] = [
     ("post", "/api/v1/packets/count", "query_count"),
     ("get", "/api/v1/packets/estimate", "estimate_packets"),
     ("post", "/api/v1/packets/estimate", "query_estimate"),
+    ("get", "/api/v1/packets/list", "list_packets"),
     ("get", "/api/v1/segments", "list_segments"),
+    ("get", "/api/v1/series", "get_series"),
     ("post", SESSION_ROUTE, "begin_session"),
     ("delete", SESSION_ROUTE, "end_session"),
     ("get", "/api/v1/status", "get_status"),
     ("get", "/api/v1/summary", "get_summary"),
+    ("get", "/api/v1/values", "count_values"),
     ("get", "/healthz", "get_health"),
     ("get", "/metrics", "get_metrics"),
 ];

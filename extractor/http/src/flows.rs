@@ -38,6 +38,8 @@ pub struct Listing {
     /// Sort order: `bytes` (absent), `packets` and `duration` with the greatest first, `start` with the earliest first.
     #[param(inline)]
     sort: Option<SortName>,
+    /// The opposite order.
+    reverse: Option<bool>,
     /// Largest number of conversations. Absent: 100.
     #[param(minimum = 1, maximum = 10_000)]
     limit: Option<u64>,
@@ -126,11 +128,17 @@ fn listing(fields: &mut Fields) -> Result<FlowQuery, Problem> {
     let limit = at_least_one(fields, "limit", PAGE_MAX)?;
     let after = fields.parsed("cursor", "the next of a page", |text| text.parse::<PageCursor>().ok())?;
     let plain = FlowQuery::default();
-    let search = search(fields)?;
-    Ok(FlowQuery { sort: sort.unwrap_or(plain.sort), limit: limit.unwrap_or(plain.limit), after, search })
+    let (reverse, search) = (fields.flag("reverse")?, search(fields)?);
+    Ok(FlowQuery {
+        sort: sort.unwrap_or(plain.sort),
+        reverse,
+        limit: limit.unwrap_or(plain.limit),
+        after,
+        search,
+    })
 }
 
-fn search(fields: &mut Fields) -> Result<Option<Search>, Problem> {
+pub(crate) fn search(fields: &mut Fields) -> Result<Option<Search>, Problem> {
     let text = search_of(fields.text("query")?, fields.text("community_id")?)?;
     let Some(text) = text else { return Ok(None) };
     let wrong =
@@ -138,7 +146,11 @@ fn search(fields: &mut Fields) -> Result<Option<Search>, Problem> {
     text.parse().map(Some).map_err(wrong)
 }
 
-fn at_least_one(fields: &mut Fields, name: &'static str, most: u64) -> Result<Option<usize>, Problem> {
+pub(crate) fn at_least_one(
+    fields: &mut Fields,
+    name: &'static str,
+    most: u64,
+) -> Result<Option<usize>, Problem> {
     match fields.number(name, most)? {
         Some(0) => Err(bad_value(name, "0", "a whole number of at least 1")),
         number => Ok(number.and_then(|number| usize::try_from(number).ok())),

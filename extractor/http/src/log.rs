@@ -8,8 +8,8 @@ use crate::problem::Problem;
 
 /// Paths that monitoring and open pages ask for every few seconds, which are not worth a line each. Who asked for flows, the audit
 /// tells.
-const POLLED_PATHS: [&str; 5] =
-    ["/healthz", "/metrics", "/api/v1/status", "/api/v1/summary", "/api/v1/flows"];
+const POLLED_PATHS: [&str; 6] =
+    ["/healthz", "/metrics", "/api/v1/status", "/api/v1/summary", "/api/v1/series", "/api/v1/flows"];
 
 /// Logs the request and its answer; what is polled, at debug level, unless it failed. Of a body that is still being sent only the beginning is known.
 pub(crate) async fn each_request(request: Request, next: Next) -> Response {

@@ -49,9 +49,16 @@ pub fn add_problems(document: &mut OpenApi) {
             item.post.iter_mut().for_each(|operation| add(operation, &of_add));
             continue;
         }
-        let takes_query = ["/api/v1/packets", "/api/v1/flows", "/api/v1/summary", "/api/v1/filter"]
-            .iter()
-            .any(|queried| path.starts_with(queried));
+        let takes_query = [
+            "/api/v1/packets",
+            "/api/v1/flows",
+            "/api/v1/summary",
+            "/api/v1/values",
+            "/api/v1/series",
+            "/api/v1/filter",
+        ]
+        .iter()
+        .any(|queried| path.starts_with(queried));
         let names_a_flow = path.contains("{id}") || path.starts_with("/api/v1/packets");
         let is_capture = path == "/api/v1/packets" || path.ends_with("/packets");
         let reads = path.starts_with("/api/");

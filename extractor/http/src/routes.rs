@@ -15,7 +15,8 @@ use crate::problem::{Kind, Problem};
 use crate::request::fields_of;
 use crate::service::Service;
 use crate::{
-    client_docs, connection, drain, flows, holds, json, log, operations, packets, page, problem_docs, session,
+    breakdown, client_docs, compression, connection, drain, flows, holds, json, log, operations, packet_list,
+    packets, page, problem_docs, session,
 };
 
 #[derive(OpenApi)]
@@ -50,6 +51,7 @@ fn documented() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(packets::get_packets, packets::post_packets))
         .routes(routes!(json::get_count, json::post_count))
         .routes(routes!(json::get_estimate, json::post_estimate))
+        .routes(routes!(packet_list::packet_list))
         .routes(routes!(json::status))
         .routes(routes!(json::segments))
         .routes(routes!(flows::list))
@@ -57,6 +59,8 @@ fn documented() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(flows::stream))
         .routes(routes!(packets::of_flow))
         .routes(routes!(flows::summary))
+        .routes(routes!(breakdown::values))
+        .routes(routes!(breakdown::series))
         .routes(routes!(flows::filter))
         .routes(routes!(holds::list, holds::add))
         .routes(routes!(holds::release))
@@ -80,6 +84,7 @@ pub fn router(service: Arc<Service>, admission: Admission) -> Router {
         .with_state(Arc::clone(&service));
     let connections = Arc::clone(&service.connections);
     guard(router, service, admission)
+        .layer(compression::layer())
         .layer(middleware::from_fn(drain::read_to_the_end))
         .layer(middleware::from_fn(log::each_request))
         .layer(middleware::from_fn_with_state(connections, connection::busy))

@@ -1,5 +1,7 @@
 //! Queries for packets: extraction, counts, and the stream of a conversation.
 
+use netrewind_store::Timestamp;
+
 use super::begin::begin;
 use super::engine::Engine;
 use super::estimate::{bounded, estimate_packets};
@@ -13,7 +15,8 @@ use crate::answer::error::ExtractError;
 use crate::answer::{Answer, Estimate};
 use crate::flows::choose::{FlowSelection, choose};
 use crate::flows::{Aim, FlowId};
-use crate::query::Query;
+use crate::packet_list::{LISTED_PACKETS_MAX, ListSink, PacketList, PacketListQuery};
+use crate::query::{AnswerLimits, Query};
 use crate::sink::{CountSink, Sink, Wants};
 use crate::stream::{Ends, Stream, read_stream};
 
@@ -28,15 +31,42 @@ pub(super) fn extract(
         Err(ExtractError::Cancelled) if !control.cancelled() && control.cut() == Some(ReachedLimit::Time) => {
             Ok(Answer::out_of_time(query))
         }
-        choice => extract_chosen(engine, choice?, query, sink, control),
+        choice => extract_chosen(engine, choice?, query, None, sink, control),
     }
 }
 
-/// Gives the packets of the answer to the sink: if conversations are selected, only theirs.
+/// A page of the answer's packets.
+pub(super) fn list(
+    engine: &Engine,
+    query: &Query,
+    page: PacketListQuery,
+    control: &mut dyn Control,
+) -> Result<PacketList, ExtractError> {
+    let page = PacketListQuery { limit: page.limit.clamp(1, LISTED_PACKETS_MAX), ..page };
+    let range = page.start.map(|start| (Some(start.range.from), Some(start.range.to)));
+    let (from, to) = range.unwrap_or((query.from, query.to));
+    // Whether a packet is a duplicate, those before it tell.
+    let start = page.start.filter(|_| query.dedup.is_none());
+    let skipped = start.map_or(page.start.map_or(0, |start| start.before), |start| start.before_at);
+    let packets_max = skipped.saturating_add(page.limit as u64 + 1);
+    let limits = AnswerLimits { packets: Some(packets_max), bytes: None };
+    let query = Query { from, to, limits, ..query.clone() };
+    let choice = choose(engine, &query, Aim::Packets, control)?;
+    let mut sink = ListSink::new(page, query.view);
+    let answer = extract_chosen(engine, choice, &query, start.map(|start| start.at), &mut sink, control)?;
+    let Answer { mut completeness, rejected_indexes, work, .. } = answer;
+    // The end of a page is no limit of the list.
+    completeness.limit_reached = completeness.limit_reached.filter(|limit| *limit != ReachedLimit::Packets);
+    let ListSink { packets, next, .. } = sink;
+    Ok(PacketList { packets, next, completeness, rejected_indexes, hint: None, work })
+}
+
+/// Gives the packets of the answer to the sink, from `start` on: if conversations are selected, only theirs.
 fn extract_chosen(
     engine: &Engine,
     choice: Option<FlowSelection>,
     query: &Query,
+    start: Option<Timestamp>,
     sink: &mut dyn Sink,
     control: &mut dyn Control,
 ) -> Result<Answer, ExtractError> {
@@ -49,6 +79,7 @@ fn extract_chosen(
     let mut prepared = prepare(engine, read, wants, control)?;
     prepared.completeness.asked = Asked { from: query.from, to: query.to };
     expired.into_iter().for_each(|span| prepared.completeness.add_gone(span));
+    start.into_iter().for_each(|start| prepared.begin_at(start));
     begin(&prepared, chosen.is_some(), sink, control)?;
     let planned = PlannedQuery::plan(prepared, AnswerForm::of(read, wants), chosen, control);
     let answer = WrittenQuery::run(planned, sink, control)?.into_answer();
@@ -130,5 +161,5 @@ pub(super) fn stream_of(
     let Some(ends) = choice.as_ref().and_then(|choice| choice.conversation.as_ref()).map(Ends::of) else {
         return Ok(None);
     };
-    read_stream(ends, bytes_max, |sink| extract_chosen(engine, choice, query, sink, control)).map(Some)
+    read_stream(ends, bytes_max, |sink| extract_chosen(engine, choice, query, None, sink, control)).map(Some)
 }

@@ -155,6 +155,19 @@ impl<'q> PreparedQuery<'q> {
         Ok((prepared, hours))
     }
 
+    /// Leaves out what stands before `start`: it is neither read nor given. What the answer lacks is still told of the whole range.
+    pub(super) fn begin_at(&mut self, start: Timestamp) {
+        let range = self.range.starting_at(start);
+        let reached = if self.filters.link_fragments() { fragments::reach(range) } else { range };
+        let meets = |segment: &Arc<Segment>, range: TimeRange| {
+            segment.bounds.is_some_and(|(first, last)| range.meets(first, last))
+        };
+        let QuerySegments { in_range, beside, .. } = &mut self.segments;
+        beside.extend(in_range.extract_if(.., |segment| !meets(segment, range)));
+        beside.retain(|segment| meets(segment, reached));
+        self.range = range;
+    }
+
     /// Link types that the answer can have.
     pub(super) fn possible_link_types(&self) -> Vec<LinkType> {
         let mut link_types: Vec<_> = self.segments.in_range.iter().map(|segment| segment.link_type).collect();

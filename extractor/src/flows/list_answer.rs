@@ -1,6 +1,6 @@
 //! Lists of conversations: sorted, and paged so that pages stay consistent while recording continues.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use netrewind_catalog::rollup::aggregate::TOP_KEPT;
 use netrewind_flows::conversation::{Conversation, FlowId, RangeEnd};
@@ -25,6 +25,8 @@ const LIMIT_DEFAULT: usize = 100;
 pub struct FlowQuery {
     /// Sort order.
     pub sort: FlowSort,
+    /// True for the opposite order.
+    pub reverse: bool,
     /// Maximum number of them; at most [`LIMIT_MAX`].
     pub limit: usize,
     /// Cursor of the page before: its [`FlowAnswer::next`], which fixes range and sorting.
@@ -36,7 +38,7 @@ pub struct FlowQuery {
 
 impl Default for FlowQuery {
     fn default() -> Self {
-        Self { sort: FlowSort::default(), limit: LIMIT_DEFAULT, after: None, search: None }
+        Self { sort: FlowSort::default(), reverse: false, limit: LIMIT_DEFAULT, after: None, search: None }
     }
 }
 
@@ -45,15 +47,20 @@ impl FlowQuery {
         self.after.map_or(self.sort, |after| after.sort)
     }
 
+    fn is_reversed(&self) -> bool {
+        self.after.map_or(self.reverse, |after| after.is_reversed)
+    }
+
     /// The first conversations of the page.
     pub(super) fn top<'q>(&self, encapsulations: &'q Encapsulations) -> TopFlows<'q> {
         let after = self.after.map(|after| (after.rank, after.id));
         TopFlows::new(self.sort(), self.limit.min(LIMIT_MAX), after, encapsulations)
+            .reversed(self.is_reversed())
     }
 
     /// True if rollups of hours hold everything that is needed of them.
     pub(super) fn takes_rollups(&self) -> bool {
-        self.limit <= TOP_KEPT && self.after.is_none() && self.search.is_none()
+        self.limit <= TOP_KEPT && self.after.is_none() && !self.reverse && self.search.is_none()
     }
 
     /// The query with the range of the pages before.
@@ -74,11 +81,15 @@ impl FlowQuery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageCursor {
     sort: FlowSort,
+    is_reversed: bool,
     rank: u64,
     id: FlowId,
     from: Timestamp,
     to: Timestamp,
 }
+
+/// Mark of the opposite order behind the name of an order.
+const REVERSED: char = '~';
 
 /// A text is no cursor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,8 +98,12 @@ pub struct NotACursor(String);
 
 impl fmt::Display for PageCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sort, rank, id, from, to } = self;
-        write!(f, "{}-{rank:x}-{id}-{:x}-{:x}", sort.name(), from.ns(), to.ns())
+        let Self { sort, is_reversed, rank, id, from, to } = self;
+        f.write_str(sort.name())?;
+        if *is_reversed {
+            f.write_char(REVERSED)?;
+        }
+        write!(f, "-{rank:x}-{id}-{:x}-{:x}", from.ns(), to.ns())
     }
 }
 
@@ -98,8 +113,11 @@ impl std::str::FromStr for PageCursor {
         let number = |part: &str| u64::from_str_radix(part, 16).ok();
         let read = || {
             let mut parts = text.split('-');
+            let order = parts.next()?;
+            let sort = order.strip_suffix(REVERSED);
             let cursor = Self {
-                sort: parts.next()?.parse().ok()?,
+                is_reversed: sort.is_some(),
+                sort: sort.unwrap_or(order).parse().ok()?,
                 rank: number(parts.next()?)?,
                 id: parts.next()?.parse().ok()?,
                 from: Timestamp(number(parts.next()?)?),
@@ -141,11 +159,12 @@ pub struct FlowAnswer {
 impl FlowAnswer {
     /// Page of these conversations.
     pub(super) fn of(top: TopFlows<'_>, ending: RangeEnd, outcome: GatherOutcome) -> Self {
-        let (sort, totals) = (top.sort(), top.totals());
+        let (sort, is_reversed, totals) = (top.sort(), top.is_reversed(), top.totals());
         let (flows, next) = top.describe(ending);
         let GatherOutcome { work, rejected, completeness, approximate, .. } = outcome;
         let next = next.zip(completeness.covered).map(|((rank, id), covered)| PageCursor {
             sort,
+            is_reversed,
             rank,
             id,
             from: covered.from,

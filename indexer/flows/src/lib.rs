@@ -37,3 +37,4 @@ pub mod template_facts;
 pub mod top_flows;
 pub mod totals;
 pub mod tunnel_record;
+pub mod value_tally;

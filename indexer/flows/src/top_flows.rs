@@ -63,6 +63,7 @@ impl std::str::FromStr for FlowSort {
 /// The first conversations after a cursor, kept while all are examined.
 pub struct TopFlows<'q> {
     sort: FlowSort,
+    is_reversed: bool,
     limit: usize,
     after: Option<(u64, FlowId)>,
     /// One more than requested, to know whether there is a next page. The last one is on top.
@@ -102,7 +103,26 @@ impl<'q> TopFlows<'q> {
         after: Option<(u64, FlowId)>,
         encapsulations: &'q Encapsulations,
     ) -> Self {
-        Self { sort, limit, after, kept: BinaryHeap::new(), totals: Totals::default(), encapsulations }
+        Self {
+            sort,
+            is_reversed: false,
+            limit,
+            after,
+            kept: BinaryHeap::new(),
+            totals: Totals::default(),
+            encapsulations,
+        }
+    }
+
+    /// The same in the opposite order, if `is_reversed`.
+    #[must_use]
+    pub fn reversed(self, is_reversed: bool) -> Self {
+        Self { is_reversed, ..self }
+    }
+
+    /// True if the order is the opposite one.
+    pub fn is_reversed(&self) -> bool {
+        self.is_reversed
     }
 
     /// The conversations with the most bytes.
@@ -145,6 +165,7 @@ impl<'q> TopFlows<'q> {
     /// Keeps a conversation if it is among the first, without counting it.
     pub fn keep(&mut self, key: &FlowKey, body: &FlowCounters) {
         let rank = self.sort.rank(body);
+        let rank = if self.is_reversed { u64::MAX - rank } else { rank };
         let is_full = self.kept.len() > self.limit;
         if is_full && self.kept.peek().is_some_and(|last| last.place.0 < rank) {
             return;

@@ -35,7 +35,7 @@ pub use labels::{
     ALPN_BYTES_MAX, ALPN_MAX, ANSWERS_MAX, BANNER_BYTES_MAX, Dns, Http, Ja4, Labels, METHOD_BYTES_MAX,
     NAME_BYTES_MAX, Question, ResourceRecord, Ssh, Tls, USER_AGENT_BYTES_MAX, record_type_name, version_name,
 };
-pub use text::Ascii;
+pub use text::{Ascii, text as printable};
 
 /// Bytes at the front of a stream, or of a datagram, that are looked at.
 pub const BYTES_MAX: usize = 4096;

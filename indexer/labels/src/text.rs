@@ -21,7 +21,7 @@ impl<const N: usize> std::fmt::Display for Ascii<N> {
 
 /// `bytes` as text of at most `bytes_max` bytes: bytes that are no UTF-8 and control characters are written as `\xNN`,
 /// characters that are invisible or turn the direction of writing as `\u{NNNN}`. What is longer is cut between characters.
-pub(crate) fn text(bytes: &[u8], bytes_max: usize) -> Box<str> {
+pub fn text(bytes: &[u8], bytes_max: usize) -> Box<str> {
     let mut out = BoundedText { out: String::with_capacity(bytes.len().min(bytes_max)), bytes_max };
     out.push(bytes);
     out.out.into()

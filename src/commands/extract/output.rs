@@ -21,3 +21,26 @@ pub fn named(output: &Path, error: &io::Error) -> ExtractError {
 pub fn standard_output() -> io::Result<File> {
     Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
+
+/// Form of the packets in an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputKind {
+    /// A capture file of one link type.
+    Pcap,
+    /// A capture file of several.
+    Pcapng,
+    /// A line for each packet.
+    Text,
+}
+
+impl OutputKind {
+    /// The form that is asked for, or that the name of the file tells.
+    pub fn of(output: &Path, format: Option<&str>) -> Self {
+        let extension = output.extension().and_then(|extension| extension.to_str());
+        match (format, extension) {
+            (Some("text"), _) | (None, Some("txt")) => Self::Text,
+            (Some("pcapng"), _) | (None, Some("pcapng")) => Self::Pcapng,
+            _ => Self::Pcap,
+        }
+    }
+}

@@ -124,10 +124,12 @@ fn scope_of(route: &str) -> Option<Scope> {
     match route {
         "/" | "/healthz" | "/openapi.json" | "/assets/{*path}" | SESSION_ROUTE => None,
         "/metrics" | "/api/v1/status" | "/api/v1/segments" => Some(Scope::Status),
-        "/api/v1/flows" | "/api/v1/flows/{id}" | "/api/v1/summary" | "/api/v1/filter" => Some(Scope::Flows),
+        "/api/v1/flows" | "/api/v1/flows/{id}" | "/api/v1/summary" | "/api/v1/values" | "/api/v1/series"
+        | "/api/v1/filter" => Some(Scope::Flows),
         "/api/v1/packets"
         | "/api/v1/packets/count"
         | "/api/v1/packets/estimate"
+        | "/api/v1/packets/list"
         | "/api/v1/flows/{id}/packets"
         | "/api/v1/flows/{id}/stream" => Some(Scope::Extract),
         // The routes of holds, and what is not listed here.

@@ -15,8 +15,8 @@ await drives(folder, [], async ({ page }) => {
   const show = async (parameters, [width, height]) => {
     await page.setViewportSize({ width, height });
     await page.goto(`${address}?${new URLSearchParams(parameters)}`);
-    await page.locator(".flows tbody tr").first().waitFor();
-    await page.locator(".picture canvas").first().waitFor();
+    await page.locator(".lists tbody tr").first().waitFor();
+    await page.locator(parameters.picture === "map" ? ".picture canvas" : ".graph circle").first().waitFor();
     await page.waitForTimeout(REST_MS);
   };
   const wide = [1280, 1180];
@@ -37,9 +37,16 @@ await drives(folder, [], async ({ page }) => {
   await page.waitForTimeout(200);
   await take("-filter", 820);
 
+  await show({ from: "19min ago", filter: "tcp port 80", tab: "packets" }, [1280, 900]);
+  await page.locator(".lists").evaluate((one) => scrollTo(0, one.offsetTop - 60));
+  await page.locator(".packet-table tbody tr").nth(3).click();
+  await page.locator(".panel pre.bytes").waitFor();
+  await page.waitForTimeout(300);
+  await take("-packets", 540);
+
   await page.emulateMedia({ colorScheme: "dark" });
   await show({ from: "19min ago", filter: "tcp port 80", sort: "start" }, [1280, 900]);
-  await page.locator(".flows tbody tr").nth(3).click();
+  await page.locator(".lists tbody tr").nth(3).click();
   await page.getByRole("button", { name: "Follow stream" }).click();
   await page.locator(".chunks pre").nth(1).waitFor();
   await page.waitForTimeout(500);

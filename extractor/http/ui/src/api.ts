@@ -2,14 +2,19 @@
 
 import { computed, effect, signal, type Signal } from "@preact/signals";
 import { isAskedForToken, sessions } from "./session";
-import { asked, isLive, looked } from "./state";
-import type { Conversation, FlowPage, HoldList, Problem, Stream, Summary } from "./types";
+import { asked, isLive, isUnasked, looked, refreshes, turn } from "./state";
+import type { Conversation, FlowPage, HoldList, PacketPage, Problem, PropertyList, SplitSeries, Stream, Summary } from "./types";
 
 const BASE = "api/v1";
 const BUCKETS = 300;
 const TOP = 10;
-/** Pairs of hosts that can still be told apart in a picture. */
-const EDGES = 80;
+/** Pairs of hosts that a picture is made of: it folds those that it cannot show. */
+const EDGES = 400;
+export const PACKETS_A_PAGE = 100;
+const VALUES = 12;
+const PARTS = 8;
+/** Data that a page without a range opens on. */
+const OPENED_MS = 3_600_000;
 export const FLOWS_A_PAGE = 50;
 const STREAM_BYTES_MAX = 262144;
 const LIVE_EVERY_MS = 5000;
@@ -48,16 +53,18 @@ export interface Shown<T> {
 
 const nothing = <T>(): Shown<T> => ({ value: null, problem: null, busy: false });
 
-/** Keeps `shown` at the answer to `path()`, which is asked again whenever what it reads changes, and with `refresh`. */
+/** Keeps `shown` at the answer to `path()`, which is asked again whenever it changes, and with `refresh`. */
 function keep<T>(path: () => string | null, refresh: () => number): Signal<Shown<T>> {
   const shown = signal<Shown<T>>(nothing());
   let forbiddenIn = -1;
+  // What is looked at may change without it.
+  const address = computed(path);
   effect(() => {
     refresh();
     const session = sessions.value;
     // Without the scope for it, it is not asked for again until another token comes.
     if (forbiddenIn === session && !isAskedForToken.value) return;
-    const wanted = isAskedForToken.value ? null : path();
+    const wanted = isAskedForToken.value ? null : address.value;
     if (wanted === null) {
       shown.value = nothing();
       return;
@@ -86,7 +93,7 @@ function keep<T>(path: () => string | null, refresh: () => number): Signal<Shown
 const ticks = signal(0);
 const statusTicks = signal(0);
 setInterval(() => {
-  if (isLive.peek() && !document.hidden) ticks.value += 1;
+  if (isLive.peek() && refreshes.peek() && !document.hidden) ticks.value += 1;
 }, LIVE_EVERY_MS);
 setInterval(() => {
   if (!document.hidden) statusTicks.value += 1;
@@ -103,9 +110,10 @@ export const summary = keep<Summary>(
   () => joined("summary", asked.value, search(), `buckets=${BUCKETS}`, `top=${TOP}`, `edges=${EDGES}`), () => ticks.value);
 
 export const flows = keep<FlowPage>(() => {
-  const { sort, cursor } = looked.value;
+  const { sort, reverse, cursor, tab } = looked.value;
+  if (tab !== "flows") return null;
   const at = cursor === null ? "" : `cursor=${encodeURIComponent(cursor)}`;
-  return joined("flows", asked.value, search(), `sort=${sort}`, `limit=${FLOWS_A_PAGE}`, at);
+  return joined("flows", asked.value, search(), `sort=${sort}`, reverse ? "reverse=true" : "", `limit=${FLOWS_A_PAGE}`, at);
 }, () => (looked.value.cursor === null ? ticks.value : 0));
 
 /** Asks for next to nothing, once: only whether it may be asked. */
@@ -114,6 +122,68 @@ const probe = keep<unknown>(() => `${BASE}/packets/estimate?from=-1s&max_packets
 /** Whether the token is for packets too. */
 export const mayExtract = computed(() => probe.value.problem?.status !== FORBIDDEN);
 
+/** Packets in lines: a page is asked for once, for it costs reading. */
+export const packetPage = keep<PacketPage>(() => {
+  const { tab, at } = looked.value;
+  if (tab !== "packets" || !mayExtract.value) return null;
+  const start = at === null ? "" : `cursor=${encodeURIComponent(at)}`;
+  return joined("packets/list", asked.value, search(), `limit=${PACKETS_A_PAGE}`, start);
+}, () => 0);
+
+/** One packet with its bytes. */
+export const packet = keep<PacketPage>(() => {
+  const { packet: cursor } = looked.value;
+  if (cursor === null) return null;
+  return joined("packets/list", asked.value, search(), "limit=1", "bytes=true", `cursor=${encodeURIComponent(cursor)}`);
+}, () => 0);
+
+/** Values of labels and other properties. */
+export const values = keep<PropertyList>(
+  () => (looked.value.tab === "labels" ? joined("values", asked.value, search(), `limit=${VALUES}`) : null), () => 0);
+
+/** Traffic over time in parts, where it is split, or sent again. */
+export const split = keep<SplitSeries>(() => {
+  const { split: by, unit } = looked.value;
+  if (by === "none" && unit !== "retransmissions") return null;
+  return joined("series", asked.value, search(), `by=${by === "none" ? "application" : by}`, `parts=${PARTS}`, `buckets=${BUCKETS}`);
+}, () => ticks.value);
+
+/** What is asked for of one host: its packets within what is looked at. */
+const ofHost = (path: string, ...parts: string[]): string | null => {
+  const { host, filter } = looked.value;
+  if (host === null) return null;
+  const parameters = new URLSearchParams(asked.value);
+  parameters.set("filter", filter.trim() === "" ? `host ${host}` : `(${filter.trim()}) and host ${host}`);
+  return joined(path, parameters.toString(), search(), ...parts);
+};
+export const hostSummary = keep<Summary>(() => ofHost("summary", "buckets=120", `top=${TOP}`, `edges=${TOP}`), () => 0);
+export const hostValues = keep<PropertyList>(() => ofHost("values", "limit=6"), () => 0);
+
+/** Everything that is kept, in one figure: asked for once, where the page has opened on nothing. */
+const opened = signal<"unknown" | "data" | "nothing">("unknown");
+/** True where nothing is stored: then there is only what to run to be told. */
+export const isNothingStored = computed(() => opened.value === "nothing");
+effect(() => {
+  const { value, problem } = summary.value;
+  if (value === null || problem !== null || opened.peek() !== "unknown") return;
+  if (value.totals.packets > 0) {
+    opened.value = "data";
+    return;
+  }
+  opened.value = "data";
+  get<Summary>(`${BASE}/summary?buckets=1&top=1&edges=1`).then((all) => {
+    if (all.totals.packets === 0) opened.value = "nothing";
+    if (all.totals.packets === 0 || !isUnasked || looked.peek().from !== "1h ago" || looked.peek().to !== null || all.from === null || all.to === null) return;
+    const [begin, end] = [Date.parse(all.from), Date.parse(all.to)];
+    turn({ from: new Date(Math.max(begin, end - OPENED_MS)).toISOString(), to: new Date(Math.ceil(end / 1000) * 1000).toISOString() });
+  }).catch(() => undefined);
+});
+// Until something comes.
+effect(() => {
+  const packets = summary.value.value?.totals.packets ?? 0;
+  if (packets > 0 && opened.peek() === "nothing") opened.value = "data";
+});
+
 const holdTicks = signal(0);
 
 /** What is held for cases; asked for once, and after each hold. */
@@ -121,6 +191,19 @@ export const holds = keep<HoldList>(() => `${BASE}/holds`, () => holdTicks.value
 
 /** Whether the token may hold packets: only administrators' may. */
 export const mayHold = computed(() => holds.value.value !== null);
+
+/** Ends a hold: its packets may expire. What came of it, in words. */
+export async function release(name: string): Promise<string | null> {
+  try {
+    const response = await fetch(`${BASE}/holds/${encodeURIComponent(name)}`, { method: "DELETE" });
+    holdTicks.value += 1;
+    if (response.ok) return null;
+    const answer = await response.json().catch(() => null) as Problem | null;
+    return answer?.detail ?? response.statusText;
+  } catch {
+    return "The service does not answer";
+  }
+}
 
 /** Holds the range that is shown, with its filter; what came of it, in words. */
 export async function hold(name: string, note: string): Promise<{ text: string; bad: boolean }> {
@@ -174,3 +257,17 @@ export const packetsAddress = (form: Form): string => joined("packets", asked.va
 /** Where the packets of a conversation are, which no filter could tell from those of every other. */
 export const flowAddress = (id: string, form: Form): string =>
   joined(`flows/${encodeURIComponent(id)}/packets`, `format=${form}`);
+
+/** Field that a problem is about; null: none of the page's. */
+export function fieldOf(problem: Problem): "range" | "filter" | "search" | null {
+  if (["from", "to", "around", "window", "tz"].includes(problem.parameter ?? "")) return "range";
+  if (["query", "community_id"].includes(problem.parameter ?? "")) return "search";
+  if (problem.parameter === "filter" || problem.type.endsWith("/bad-filter")) return "filter";
+  return null;
+}
+
+/** What went wrong with what is looked at: told once, at its field or above everything. */
+export const trouble = computed<Problem | null>(() => {
+  const all = [summary, flows, packetPage, values, split].map((shown) => shown.value.problem);
+  return all.find((problem) => problem !== null && problem.status !== FORBIDDEN && problem.status !== 401) ?? null;
+});

@@ -1,6 +1,6 @@
-// The pictures themselves. A part of its own, since the library is larger than the rest of the page.
+// The map of the world. A part of its own, since the library is larger than the rest of the page.
 
-import { GraphChart, LinesChart, ScatterChart } from "echarts/charts";
+import { LinesChart, ScatterChart } from "echarts/charts";
 import { GeoComponent, TooltipComponent } from "echarts/components";
 import { init, registerMap, use } from "echarts/core";
 import { CanvasRenderer } from "echarts/renderers";
@@ -8,18 +8,15 @@ import { feature } from "topojson-client";
 import type { GeometryCollection, Topology } from "topojson-specification";
 import world from "world-atlas/countries-110m.json";
 import * as format from "./format";
+import { volumes } from "./network";
 import type { Summary } from "./types";
 
-use([GraphChart, LinesChart, ScatterChart, GeoComponent, TooltipComponent, CanvasRenderer]);
+use([LinesChart, ScatterChart, GeoComponent, TooltipComponent, CanvasRenderer]);
 
 const NODE_MIN = 8;
 const NODE_MORE = 34;
 const LINE_MIN = 1;
 const LINE_MORE = 9;
-const LABELLED = 24;
-/** The more hosts there are, the closer they stand: all are to be seen. */
-const REPULSION = 9000;
-const HOSTS_FEW = 40;
 /** Degrees that lie together, without Antarctica: to the west and north, to the east and south. */
 const WORLD_WEST_NORTH = [-170, 80];
 const WORLD_EAST_SOUTH = [190, -56];
@@ -65,24 +62,13 @@ export function draw(element: HTMLElement, dark: boolean, narrow: (demand: strin
   return {
     resize: () => chart.resize(),
     dispose: () => chart.dispose(),
-    show(summary: Summary, picture: "graph" | "map") {
+    show(summary: Summary) {
       // A picture that moved at every refresh could not be clicked.
-      const hosts = JSON.stringify([picture, picture === "map" && summary.places, summary.edges.map((edge) => [edge.a, edge.b])]);
-      const options = picture === "graph" ? graph(summary) : map(summary);
-      if (hosts !== before) chart.setOption(options as never, true);
+      const hosts = JSON.stringify([summary.places, summary.edges.map((edge) => [edge.a, edge.b])]);
+      if (hosts !== before) chart.setOption(map(summary) as never, true);
       before = hosts;
     },
   };
-}
-
-/** What each host exchanged. */
-function volumes({ edges }: Summary): Map<string, number> {
-  const of = new Map<string, number>();
-  for (const { a, b, bytes } of edges) {
-    of.set(a, (of.get(a) ?? 0) + bytes);
-    of.set(b, (of.get(b) ?? 0) + bytes);
-  }
-  return of;
 }
 
 const share = (value: number, most: number): number => Math.sqrt(value / Math.max(most, 1));
@@ -90,39 +76,9 @@ const share = (value: number, most: number): number => Math.sqrt(value / Math.ma
 // Rich text: a strict content policy lets no HTML with styles be put in.
 const tooltip = { renderMode: "richText", confine: true, backgroundColor: undefined as string | undefined };
 
-function graph(summary: Summary) {
-  const of = volumes(summary);
-  const most = Math.max(...of.values());
-  const thickest = Math.max(...summary.edges.map((edge) => edge.bytes));
-  const labelled = new Set([...of].sort((a, b) => b[1] - a[1]).slice(0, LABELLED).map(([address]) => address));
-  return {
-    backgroundColor: "transparent",
-    tooltip: { ...tooltip, formatter: ({ data }: { data: { words: string } }) => data.words },
-    series: [{
-      type: "graph",
-      layout: "force",
-      roam: "move",
-      draggable: true,
-      force: { repulsion: REPULSION / Math.max(of.size, HOSTS_FEW), edgeLength: [25, 120], gravity: 0.16, layoutAnimation: !matchMedia("(prefers-reduced-motion: reduce)").matches },
-      emphasis: { focus: "adjacency" },
-      itemStyle: { color: colour("--accent") },
-      lineStyle: { color: colour("--ink-soft"), opacity: 0.45, curveness: 0.1 },
-      label: { show: true, position: "right", color: colour("--ink"), fontSize: 11 },
-      data: [...of].map(([address, bytes]) => ({
-        id: address, name: address, address, words: `${address}: ${format.bytes(bytes)}`, symbolSize: NODE_MIN + NODE_MORE * share(bytes, most),
-        label: { show: labelled.has(address) },
-      })),
-      links: summary.edges.filter(({ a, b }) => a !== b).map(({ a, b, bytes, packets }) => ({
-        source: a, target: b, pair: [a, b], words: `${a} – ${b}: ${format.bytes(bytes)}, ${format.count(packets)} packets`,
-        lineStyle: { width: LINE_MIN + LINE_MORE * share(bytes, thickest) },
-      })),
-    }],
-  };
-}
-
 function map(summary: Summary) {
   registerWorld();
-  const of = volumes(summary);
+  const of = volumes(summary.edges);
   const most = Math.max(...of.values());
   const places = summary.places ?? {};
   const at = (address: string): [number, number] | null => {

@@ -1,40 +1,22 @@
 // One conversation: what is known of it, what was said, and its packets.
 
-import { useEffect, useRef } from "preact/hooks";
 import { useSignal } from "@preact/signals";
 import { flow, flowAddress, followed, mayExtract, stream } from "./api";
+import { Fact } from "./fact";
 import * as format from "./format";
+import { hex } from "./hex";
 import { Ways } from "./packets";
-import { look, looked, seek } from "./state";
+import { seek } from "./state";
 import type { Chunk, Conversation, Labels } from "./types";
 
-const HEX_BYTES_A_LINE = 16;
-
 export function FlowPanel() {
-  const { flow: id } = looked.value;
-  const panel = useRef<HTMLElement>(null);
-  useEffect(() => {
-    followed.value = false;
-    if (id === null) return;
-    const before = document.activeElement;
-    panel.current?.focus();
-    const close = (event: KeyboardEvent) => { if (event.key === "Escape") look({ flow: null }); };
-    addEventListener("keydown", close);
-    return () => {
-      removeEventListener("keydown", close);
-      // Whoever came by the keyboard goes on where they were.
-      if (before instanceof HTMLElement) before.focus();
-    };
-  }, [id]);
-  if (id === null) return null;
   const { value, problem } = flow.value;
   return (
-    <aside class="panel" ref={panel} tabIndex={-1} aria-label="Conversation">
-      <button type="button" class="icon close" aria-label="Close" onClick={() => look({ flow: null })}>×</button>
+    <>
       {problem !== null && <p class="problem" role="alert">{problem.detail ?? problem.title}</p>}
       {value !== null && <Details flow={value} />}
       {value !== null && <Follow />}
-    </aside>
+    </>
   );
 }
 
@@ -93,24 +75,15 @@ function Said({ by: { application, guessed, ...rest } }: { by: Labels }) {
   return (
     <>
       <Fact name="Application" value={application === undefined ? "" : guessed === true ? `${application}, guessed from the port` : application} />
-      {Object.entries(rest).map(([name, value]) => <Fact key={name} name={words(name)} value={shown(value)} />)}
+      {Object.entries(rest).map(([name, value]) => <Fact key={name} name={format.words(name)} value={shown(value)} />)}
     </>
   );
 }
 
-/** Names as the field writes them: `http_host` is "HTTP host", `ja4` is "JA4". */
-const words = (name: string): string => {
-  const text = name.replaceAll("_", " ").replace(/^(http|dns|tls|ssh|alpn|ja4s?|sni|quic|smtp|ntp|rtt)\b/, (known) => known.toUpperCase());
-  return text.charAt(0).toUpperCase() + text.slice(1);
-};
 function shown(value: unknown): string {
   if (value === null || value === undefined) return "";
   if (Array.isArray(value)) return value.map(shown).join(", ");
   return typeof value === "object" ? JSON.stringify(value) : String(value);
-}
-
-function Fact({ name, value }: { name: string; value: string }) {
-  return value === "" ? null : <><dt>{name}</dt><dd>{value}</dd></>;
 }
 
 function Follow() {
@@ -131,7 +104,7 @@ function Follow() {
       </h3>
       {problem !== null && <p class="problem" role="alert">{problem.detail ?? problem.title}</p>}
       {value !== null && value.chunks.length === 0 && <p class="empty">No payload.</p>}
-      <div class="chunks" tabIndex={0}>
+      <div class="chunks" tabIndex={0} role="region" aria-label="Stream">
         {value?.chunks.map((chunk, index) => <Piece key={index} chunk={chunk} as={as.value} />)}
       </div>
       {value?.truncated === true && <p class="empty">The rest is not shown: download the packets to see it.</p>}
@@ -152,15 +125,4 @@ function Piece({ chunk, as }: { chunk: Chunk; as: "text" | "hex" }) {
 /** Text as it is, and a dot for what no terminal should see. */
 function printable(bytes: Uint8Array): string {
   return new TextDecoder().decode(bytes).replaceAll("\r\n", "\n").replaceAll(/[^\P{C}\n\t]|\uFFFD/gu, "·");
-}
-
-function hex(bytes: Uint8Array): string {
-  const lines: string[] = [];
-  for (let at = 0; at < bytes.length; at += HEX_BYTES_A_LINE) {
-    const line = [...bytes.subarray(at, at + HEX_BYTES_A_LINE)];
-    const digits = line.map((byte) => byte.toString(16).padStart(2, "0")).join(" ").padEnd(HEX_BYTES_A_LINE * 3);
-    const letters = line.map((byte) => (byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : ".")).join("");
-    lines.push(`${at.toString(16).padStart(6, "0")}  ${digits} ${letters}`);
-  }
-  return lines.join("\n");
 }

@@ -11,13 +11,11 @@ const COLUMNS: readonly [string, Sort | null, string][] = [
 ];
 
 export function FlowsTable() {
-  const { value, problem, busy } = flows.value;
+  const { value } = flows.value;
   const { cursor } = looked.value;
   const rows = value?.flows ?? [];
   return (
-    <section class="card flows" aria-busy={busy}>
-      <h2>Conversations</h2>
-      {problem !== null && <p class="problem" role="alert">{problem.detail ?? problem.title}</p>}
+    <>
       <div class="scroll">
         <table>
           <thead><tr>{COLUMNS.map(([name, sort, kind]) => <Heading key={name} name={name} sort={sort} kind={kind} />)}</tr></thead>
@@ -30,30 +28,32 @@ export function FlowsTable() {
         {cursor !== null && <button type="button" onClick={() => history.back()}>Previous</button>}
         {value?.next != null && <button type="button" onClick={() => look({ cursor: value.next })}>Next {FLOWS_A_PAGE}</button>}
       </p>
-    </section>
+    </>
   );
 }
 
 function Heading({ name, sort, kind }: { name: string; sort: Sort | null; kind: string }) {
   if (sort === null) return <th class={kind} scope="col">{name}</th>;
-  const sorted = looked.value.sort === sort;
+  const { sort: by, reverse } = looked.value;
+  const isSorted = by === sort;
+  const isAscending = (sort === "start") !== reverse;
   return (
-    <th class={kind} scope="col" aria-sort={!sorted ? "none" : sort === "start" ? "ascending" : "descending"}>
-      <button type="button" onClick={() => look({ sort })}>{name}{sorted && (sort === "start" ? " ▴" : " ▾")}</button>
+    <th class={kind} scope="col" aria-sort={!isSorted ? "none" : isAscending ? "ascending" : "descending"}>
+      <button type="button" onClick={() => look(isSorted ? { reverse: !reverse } : { sort, reverse: false })}>{name}{isSorted && (isAscending ? " ▴" : " ▾")}</button>
     </th>
   );
 }
 
 function Row({ flow }: { flow: Conversation }) {
-  const open = () => look({ flow: flow.id });
+  const open = () => look({ flow: flow.id, packet: null, host: null });
   return (
     <tr tabIndex={0} class={looked.value.flow === flow.id ? "open" : ""} onClick={open}
       onKeyDown={(event) => { if (event.key === "Enter") open(); }}>
-      <td>{format.dayTime(flow.first)}<small>.{format.fraction(flow.first).slice(0, 3)}</small></td>
+      <td class="when">{format.dayTime(flow.first)}<small>.{format.fraction(flow.first).slice(0, 3)}</small></td>
       <td class="amount">{format.duration(format.seconds(flow.first, flow.last))}</td>
       <td>{flow.protocol}</td>
-      <td><code>{format.endpoint(flow.client)}</code></td>
-      <td><code>{format.endpoint(flow.server)}</code></td>
+      <td class="end"><code>{format.endpoint(flow.client)}</code></td>
+      <td class="end"><code>{format.endpoint(flow.server)}</code></td>
       <td class="label">{label(flow)}</td>
       <td>{(flow.tcp?.state ?? "").replace("_", " ")}</td>
       <td class="amount">{format.count(flow.client_packets + flow.server_packets)}</td>

@@ -1,7 +1,8 @@
 // Keeps the packets of what is looked at for a case, whatever their age, for those who may.
 
 import { useSignal } from "@preact/signals";
-import { hold, holds, mayHold, summary } from "./api";
+import { hold, holds, mayHold, release, summary } from "./api";
+import * as format from "./format";
 import { looked } from "./state";
 
 const CASE = "[A-Za-z0-9][A-Za-z0-9._\\-]{0,63}";
@@ -41,7 +42,26 @@ export function Hold() {
 
 /** The cases that are held already. */
 function Held() {
-  const cases = holds.value.value?.holds ?? [];
-  if (cases.length === 0) return null;
-  return <p class="much">Held: {cases.map((one) => one.case).join(", ")}</p>;
+  const open = useSignal(false);
+  const refused = useSignal<string | null>(null);
+  const { holds: all, bytes, bytes_max } = holds.value.value ?? { holds: [], bytes: 0, bytes_max: 0 };
+  if (all.length === 0) return null;
+  const end = async (name: string) => {
+    if (confirm(`Release ${name}? Its packets may expire then.`)) refused.value = await release(name);
+  };
+  return (
+    <div class="held">
+      <button type="button" aria-expanded={open.value} onClick={() => { open.value = !open.value; }}>Held: {all.length} ({format.bytes(bytes)} of {format.bytes(bytes_max)})</button>
+      {open.value && (
+        <ul class="plain-list">
+          {all.map((one) => (
+            <li key={one.case}><b>{one.case}</b> {format.bytes(one.bytes)} {one.note}
+              {typeof one["file"] === "string" && <> <code title="The file of its packets, with its manifest beside it">{one["file"]}</code></>}
+              {" "}<button type="button" onClick={() => end(one.case)}>Release</button></li>
+          ))}
+        </ul>
+      )}
+      {refused.value !== null && <p class="bad" role="alert">{refused.value}</p>}
+    </div>
+  );
 }

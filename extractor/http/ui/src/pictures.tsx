@@ -1,7 +1,8 @@
-// Who talks to whom: a graph, and a map of the world where the service knows places. Loaded after the rest of the page.
+// Who talks to whom: a graph beside a matrix, and a map of the world where the service knows places. The map is loaded when it is asked for.
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { summary } from "./api";
+import { Graph, Matrix } from "./graph";
 import { isDark, look, looked, narrow } from "./state";
 import type { Summary } from "./types";
 
@@ -24,12 +25,13 @@ export function Pictures() {
       {picture === "map" && !hasPlaces
         ? <p class="empty">No address here has a known location. Locations come from a GeoIP database: <code>netrewind serve --geoip FILE.mmdb</code></p>
         : value.edges.length === 0 ? <p class="empty">No traffic between hosts in this range.</p>
-        : <Picture value={value} picture={picture} dark={isDark.value} />}
+        : picture === "map" ? <Picture value={value} dark={isDark.value} />
+        : <div class="picture network"><Graph edges={value.edges} /><Matrix edges={value.edges} /></div>}
     </section>
   );
 }
 
-function Picture({ value, picture, dark }: { value: Summary; picture: "graph" | "map"; dark: boolean }) {
+function Picture({ value, dark }: { value: Summary; dark: boolean }) {
   const place = useRef<HTMLDivElement>(null);
   const [drawing, setDrawing] = useState<Drawing | null>(null);
   useEffect(() => {
@@ -52,6 +54,6 @@ function Picture({ value, picture, dark }: { value: Summary; picture: "graph" | 
       drawn.current = null;
     };
   }, [drawing, dark]);
-  useEffect(() => drawn.current?.show(value, picture), [value, picture, drawing, dark]);
-  return <div ref={place} class="picture" role="img" aria-label="Hosts and the traffic between them; the same numbers are in the lists" />;
+  useEffect(() => drawn.current?.show(value), [value, drawing, dark]);
+  return <div ref={place} class="picture map" role="img" aria-label="Hosts and the traffic between them; the same numbers are in the lists" />;
 }

@@ -4,6 +4,9 @@ import { computed, effect, signal } from "@preact/signals";
 
 export type View = "inner" | "outer" | "any";
 export type Sort = "bytes" | "packets" | "start" | "duration";
+export type Tab = "flows" | "packets" | "labels";
+export type Unit = "bits" | "packets" | "retransmissions";
+export type Split = "none" | "application" | "host";
 
 export interface Looked {
   /** Any time that the service reads, also "1h ago"; null: the oldest packet kept. */
@@ -16,15 +19,28 @@ export interface Looked {
   /** As if packets had no VLAN tags. */
   untagged: boolean;
   sort: Sort;
+  /** The opposite order. */
+  reverse: boolean;
+  /** List at the foot of the page. */
+  tab: Tab;
   /** Where the page of flows begins. */
   cursor: string | null;
+  /** Where the page of packets begins. */
+  at: string | null;
   /** The flow whose panel is open. */
   flow: string | null;
+  /** The packet whose panel is open, by its cursor. */
+  packet: string | null;
+  /** The host whose panel is open. */
+  host: string | null;
+  unit: Unit;
+  split: Split;
   picture: "graph" | "map";
 }
 
 const DEFAULT: Looked = {
-  from: "1h ago", to: null, filter: "", search: "", view: "inner", untagged: false, sort: "bytes", cursor: null, flow: null, picture: "graph",
+  from: "1h ago", to: null, filter: "", search: "", view: "inner", untagged: false, sort: "bytes", reverse: false, tab: "flows",
+  cursor: null, at: null, flow: null, packet: null, host: null, unit: "bits", split: "none", picture: "graph",
 };
 const EVERYTHING = "all";
 
@@ -41,8 +57,15 @@ function read(address: string): Looked {
     view: choice("view", ["inner", "outer", "any"] as const, "inner"),
     untagged: parameters.get("untagged") === "true",
     sort: choice("sort", ["bytes", "packets", "start", "duration"] as const, "bytes"),
+    reverse: parameters.get("reverse") === "true",
+    tab: choice("tab", ["flows", "packets", "labels"] as const, "flows"),
     cursor: parameters.get("cursor"),
+    at: parameters.get("at"),
     flow: parameters.get("flow"),
+    packet: parameters.get("packet"),
+    host: parameters.get("host"),
+    unit: choice("unit", ["bits", "packets", "retransmissions"] as const, "bits"),
+    split: choice("split", ["none", "application", "host"] as const, "none"),
     picture: choice("picture", ["graph", "map"] as const, "graph"),
   };
 }
@@ -60,14 +83,39 @@ function written(looked: Looked): string {
 
 export const looked = signal<Looked>(read(location.search));
 
+/** What another page of a list depends on. */
+const LISTED_BY = ["from", "to", "filter", "search", "view", "untagged"] as const;
+
+function after(change: Partial<Looked>): Looked {
+  const elsewhere = LISTED_BY.some((name) => name in change);
+  const resorted = elsewhere || "sort" in change || "reverse" in change;
+  return { ...looked.value, ...(resorted ? { cursor: null } : {}), ...(elsewhere ? { at: null, packet: null } : {}), ...change };
+}
+
 /** Looks at something else, and remembers where one was for the browser's way back. */
 export function look(change: Partial<Looked>): void {
-  const elsewhere = ["from", "to", "filter", "search", "view", "untagged", "sort"].some((name) => name in change);
-  const next = { ...looked.value, ...(elsewhere ? { cursor: null } : {}), ...change };
+  const next = after(change);
   if (written(next) === written(looked.value)) return;
   history.pushState(null, "", written(next));
   looked.value = next;
 }
+
+/** Looks at something else without a step of the way back. */
+export function turn(change: Partial<Looked>): void {
+  const next = after(change);
+  if (written(next) === written(looked.value)) return;
+  history.replaceState(null, "", written(next));
+  looked.value = next;
+}
+
+/** Closes whatever panel is open. */
+export const close = (): void => turn({ flow: null, packet: null, host: null });
+
+/** The address that shows what is looked at. */
+export const shownAt = computed(() => written(looked.value));
+
+/** Whoever came without a range is shown the data that there is. */
+export const isUnasked = !["from", "to"].some((name) => new URLSearchParams(location.search).has(name));
 
 addEventListener("popstate", () => {
   looked.value = read(location.search);
@@ -87,6 +135,22 @@ export function seek(demand: string): void {
   look({ search: search.trim() === "" ? demand : `(${search.trim()}) AND ${demand}` });
 }
 
+/** The search with one thing ruled out. */
+export function rule(out: string): void {
+  const { search } = looked.value;
+  const demand = `NOT ${out}`;
+  if (search.includes(demand)) return;
+  look({ search: search.trim() === "" ? demand : `(${search.trim()}) AND ${demand}` });
+}
+
+/** Whether the page asks again by itself, while its end moves on with the clock. */
+const REFRESHES = "netrewind.refresh";
+export const refreshes = signal(localStorage.getItem(REFRESHES) !== "off");
+effect(() => localStorage.setItem(REFRESHES, refreshes.value ? "on" : "off"));
+
+/** Time zone of whoever looks: times are shown in it, and typed ones are meant in it. */
+export const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+
 /** Whether the end moves on with the clock. */
 export const isLive = computed(() => looked.value.to === null);
 
@@ -105,6 +169,9 @@ function begin(from: string): string {
   return new Date((hour.value - hours) * HOUR_MS).toISOString();
 }
 
+/** A time without a zone of its own means one in ours. */
+const isInWords = (time: string | null): boolean => time !== null && !/(Z|[+-]\d\d:?\d\d|ago)$/i.test(time.trim());
+
 /** What the parameters of a request have in common. */
 export const asked = computed(() => {
   const { from, to, filter, view, untagged } = looked.value;
@@ -114,6 +181,7 @@ export const asked = computed(() => {
   if (filter.trim() !== "") parameters.set("filter", filter.trim());
   if (view !== "inner") parameters.set("view", view);
   if (untagged) parameters.set("ignore_vlan", "true");
+  if (isInWords(from) || isInWords(to)) parameters.set("tz", zone);
   return parameters.toString();
 });
 

@@ -1,64 +1,39 @@
 // When, and which: the range, the filter, the search.
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import { checkFilter, summary } from "./api";
-import * as format from "./format";
+import { checkFilter, fieldOf, trouble } from "./api";
+import { Range } from "./range";
+import { Saved } from "./saved";
 import { look, looked, type View } from "./state";
 import type { Problem } from "./types";
 
-const PRESETS = [["15 min", "15min ago"], ["1 h", "1h ago"], ["6 h", "6h ago"], ["24 h", "24h ago"], ["7 d", "7d ago"], ["All", null]] as const;
 const CHECK_AFTER_MS = 250;
 
 export function Toolbar() {
   return (
-    <form class="toolbar" onSubmit={(event) => event.preventDefault()} role="search">
+    <div class="toolbar" role="search">
       <Range />
+      <Saved />
       <Filter />
       <Search />
-    </form>
-  );
-}
-
-function Range() {
-  const { from, to } = looked.value;
-  return (
-    <div class="range">
-      <div class="presets" role="group" aria-label="Range">
-        {PRESETS.map(([name, start]) => (
-          <button type="button" key={name} aria-pressed={to === null && from === start} onClick={() => look({ from: start, to: null })}>{name}</button>
-        ))}
-      </div>
-      <Instant name="From" value={from} absent="oldest" set={(value) => look({ from: value })} />
-      <Instant name="To" value={to} absent="now" set={(value) => look({ to: value })} />
-      <button type="button" title="Double the range" aria-label="Zoom out" onClick={zoomOut}>−</button>
+      <Trouble />
     </div>
   );
 }
 
-function Instant({ name, value, absent, set }: { name: string; value: string | null; absent: string; set: (value: string | null) => void }) {
-  return (
-    <label>{name}
-      <input key={value} defaultValue={value ?? ""} placeholder={absent} size={24} spellcheck={false}
-        title="2026-11-22T09:30:00Z, 2026-11-22 09:30 (UTC), 2h ago, Unix seconds"
-        onChange={(event) => set(event.currentTarget.value.trim() || null)} />
-    </label>
-  );
-}
-
-/** The range shown, and half of it more at either end. */
-function zoomOut() {
-  const shown = summary.value.value;
-  if (shown === null || shown.from === null || shown.to === null) return;
-  const [from, to] = [Date.parse(shown.from), Date.parse(shown.to)];
-  const half = Math.max((to - from) / 2, 500);
-  const end = to + half;
-  look({ from: new Date(from - half).toISOString(), to: end > Date.now() ? null : new Date(end).toISOString() });
+/** What went wrong with none of the fields. */
+function Trouble() {
+  const { value: problem } = trouble;
+  if (problem === null || fieldOf(problem) !== null) return null;
+  return <p class="problem trouble" role="alert">{problem.detail ?? problem.title}</p>;
 }
 
 function Filter() {
   const applied = looked.value.filter;
   const [text, setText] = useState(applied);
-  const [problem, setProblem] = useState<Problem | null>(null);
+  const [found, setProblem] = useState<Problem | null>(null);
+  const told = trouble.value !== null && fieldOf(trouble.value) === "filter" && text === applied ? trouble.value : null;
+  const problem = found ?? told;
   const box = useRef<HTMLInputElement>(null);
   useEffect(() => setText(applied), [applied]);
   useEffect(() => {
@@ -73,7 +48,7 @@ function Filter() {
   }, [text]);
   useEffect(() => {
     const focus = (event: KeyboardEvent) => {
-      if (event.key === "/" && !(event.target instanceof HTMLInputElement)) {
+      if (event.key === "/" && !(event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement)) {
         event.preventDefault();
         box.current?.focus();
       }
@@ -122,19 +97,16 @@ function Search() {
   const applied = looked.value.search;
   const [text, setText] = useState(applied);
   useEffect(() => setText(applied), [applied]);
+  const problem = trouble.value !== null && fieldOf(trouble.value) === "search" ? trouble.value : null;
   return (
-    <label class="search">Labels
-      <input value={text} spellcheck={false} placeholder="sni:example.com AND bytes:>1000000"
+    <div class="search">
+    <label>Labels
+      <input value={text} aria-invalid={problem !== null} aria-describedby="search-problem" spellcheck={false} placeholder="sni:example.com AND bytes:>1000000"
         onInput={(event) => setText(event.currentTarget.value)}
         onKeyDown={(event) => { if (event.key === "Enter") look({ search: text }); }}
         onChange={() => look({ search: text })} />
     </label>
+    <p id="search-problem" class="problem" role="alert">{problem?.detail ?? problem?.title}</p>
+    </div>
   );
-}
-
-/** What the range is in words, for others to show. */
-export function rangeWords(): string {
-  const shown = summary.value.value;
-  if (shown === null || shown.from === null || shown.to === null) return "";
-  return `${format.dayTime(shown.from)} to ${format.timeOfDay(shown.to)} (${format.duration(format.seconds(shown.from, shown.to))})`;
 }

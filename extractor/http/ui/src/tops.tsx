@@ -3,7 +3,7 @@
 import type { ComponentChildren } from "preact";
 import { summary } from "./api";
 import * as format from "./format";
-import { look, narrow } from "./state";
+import { look, narrow, seek } from "./state";
 
 interface Row {
   key: string;
@@ -12,6 +12,8 @@ interface Row {
   bytes: number;
   note: string;
   open: (() => void) | null;
+  /** Opens what is known about it, where there is more. */
+  about?: () => void;
 }
 
 export function Tops() {
@@ -22,7 +24,7 @@ export function Tops() {
     <div class="tops">
       <Top name="Hosts" rows={top.hosts.map((host) => ({
         key: host.address, name: host.address, title: [`${format.bytes(host.sent_bytes)} sent, ${format.bytes(host.received_bytes)} received`, format.place(places[host.address])].filter(Boolean).join("; "),
-        bytes: host.bytes, note: [places[host.address]?.country_code, `↑ ${format.bytes(host.sent_bytes)}`].filter(Boolean).join(" "), open: () => narrow(`host ${host.address}`),
+        bytes: host.bytes, note: [places[host.address]?.country_code, `↑ ${format.bytes(host.sent_bytes)}`].filter(Boolean).join(" "), open: () => narrow(`host ${host.address}`), about: () => look({ host: host.address, flow: null, packet: null }),
       }))} />
       <Top name="Ports" rows={top.ports.map((port) => ({
         key: `${port.protocol}/${port.port}`, name: `${port.protocol} ${port.port}`, title: `${format.count(port.packets)} packets`,
@@ -31,7 +33,7 @@ export function Tops() {
       <Top name="Applications" rows={top.applications.map((application) => ({
         key: application.name, name: <>{application.name}{application.guessed && <i class="guess" title="guessed from the port">?</i>}</>,
         title: `${format.count(application.packets)} packets`, bytes: application.bytes, note: format.count(application.conversations),
-        open: () => look({ search: `application:${application.name}` }),
+        open: () => seek(`application:${application.name}`),
       }))} />
       <Top name="Conversations" rows={top.conversations.map((one) => ({
         key: one.id, name: `${one.client.address} → ${format.endpoint(one.server)}`, title: `${format.count(one.client_packets + one.server_packets)} packets`,
@@ -56,6 +58,7 @@ function Top({ name, rows }: { name: string; rows: Row[] }) {
               <span class="note">{row.note}</span>
               <span class="amount">{format.bytes(row.bytes)}</span>
             </button>
+            {row.about !== undefined && <button type="button" class="icon about" aria-label={`About ${row.key}`} title={`About ${row.key}`} onClick={row.about}>i</button>}
           </li>
         ))}
       </ol>

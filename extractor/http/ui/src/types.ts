@@ -136,6 +136,73 @@ export interface Stream {
   truncated: boolean;
 }
 
+/** A packet in a line. */
+export interface PacketRow {
+  number: number;
+  cursor: string;
+  at: string;
+  length: number;
+  captured: number;
+  source: string | null;
+  source_port?: number;
+  destination: string | null;
+  destination_port?: number;
+  protocol: string;
+  summary: string;
+  vlans?: number[];
+  tunnels?: Tunnel[];
+  /** Hexadecimal digits. */
+  bytes?: string;
+}
+
+export interface PacketPage {
+  packets: PacketRow[];
+  next: string | null;
+  completeness: Completeness;
+  hint?: Hint | null;
+}
+
+export interface PropertyValue {
+  value: string;
+  packets: number;
+  bytes: number;
+  conversations: number;
+}
+
+/** A property of conversations, by the name of its search field. */
+export interface Property {
+  name: string;
+  packets: number;
+  bytes: number;
+  conversations: number;
+  distinct: number;
+  approximate: boolean;
+  values: PropertyValue[];
+}
+
+export interface PropertyList {
+  properties: Property[];
+  totals: { packets: number; bytes: number; conversations: number };
+  first: string | null;
+  last: string | null;
+}
+
+/** Traffic of a part over time: a number for each bucket. */
+export interface SeriesPart {
+  name: string;
+  packets: number[];
+  bytes: number[];
+  retransmissions: number[];
+}
+
+export interface SplitSeries {
+  by: "application" | "host";
+  at: string[];
+  bucket_seconds: number;
+  parts: SeriesPart[];
+  others: SeriesPart;
+}
+
 /** RFC 9457. */
 export interface Problem {
   type: string;
@@ -143,13 +210,15 @@ export interface Problem {
   status: number;
   detail?: string;
   position?: number;
+  /** Parameter that it is about. */
+  parameter?: string;
   /** What is wrong with a filter, without the place. */
   message?: string;
 }
 
 /** What is held for cases. */
 export interface HoldList {
-  holds: { case: string; segments: number; bytes: number }[];
+  holds: { case: string; segments: number; bytes: number; note?: string; [name: string]: unknown }[];
   bytes: number;
   bytes_max: number;
 }

@@ -12,11 +12,11 @@ const FLAGS = [
   "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ];
 
-/** Opens a browser, lets `drive` use its page, prints what was seen, and fails where the page complained of more than `expected`. */
-export async function drives(folder, expected, drive) {
+/** Opens a browser in a time zone, lets `drive` use its page, prints what was seen, and fails where the page complained of more than `expected`. */
+export async function drives(folder, expected, drive, timezoneId = "UTC") {
   const profile = mkdtempSync(join(tmpdir(), "netrewind-view-"));
   const context = await chromium.launchPersistentContext(profile, {
-    executablePath: CHROMIUM, headless: true, args: FLAGS, acceptDownloads: true, viewport: { width: 1400, height: 1000 }, timezoneId: "UTC",
+    executablePath: CHROMIUM, headless: true, args: FLAGS, acceptDownloads: true, viewport: { width: 1400, height: 1000 }, timezoneId,
     // Certificates of tests are signed by nobody.
     ignoreHTTPSErrors: true,
   });

@@ -30,11 +30,11 @@ async function draws() {
   const begun = Date.now();
   await page.goto(`${address}?from=all`);
   await page.locator(".series canvas").first().waitFor();
-  await page.locator(".flows tbody tr").first().waitFor();
+  await page.locator(".lists tbody tr").first().waitFor();
   seen.loaded_ms = Date.now() - begun;
   seen.totals = await page.locator(".series .totals").innerText();
   seen.hosts = await page.locator(".tops .top").first().locator("li .name").allInnerTexts();
-  await page.locator(".picture canvas").first().waitFor();
+  await page.locator(".graph circle").first().waitFor();
   await page.waitForTimeout(1500);
   await shot("page");
 }
@@ -62,18 +62,20 @@ async function searches() {
   await page.waitForURL(/search=/);
   await page.waitForFunction((before) => {
     const now = document.querySelector(".series .totals")?.innerText ?? before;
-    return now !== before && document.querySelector(".flows tbody tr .label")?.textContent.includes("example.com");
+    return now !== before && document.querySelector(".lists tbody tr .label")?.textContent.includes("example.com");
   }, seen.totals);
   seen.found = await page.locator(".series .totals").innerText();
   await box.fill("http_host:example.org");
   await box.press("Enter");
-  await page.locator(".flows .empty").waitFor();
+  await page.locator(".lists .empty").waitFor();
   await box.fill("colour:red");
   await box.press("Enter");
-  await page.locator(".flows .problem").waitFor();
+  await page.locator("#search-problem:not(:empty)").waitFor();
+  assert.equal(await page.locator(".problem:not(:empty)").count(), 1, "what is wrong is told once");
+  assert.ok(await page.locator(".lists.old").count() === 1, "what was there before is dimmed");
   await box.fill("");
   await box.press("Enter");
-  await page.locator(".flows tbody tr").first().waitFor();
+  await page.locator(".lists tbody tr").first().waitFor();
 }
 
 async function refusesABadFilter() {
@@ -91,7 +93,7 @@ async function filters() {
   await page.press("#filter", "Enter");
   await page.waitForURL(/filter=/);
   await page.waitForFunction((wanted) => {
-    const rows = [...document.querySelectorAll(".flows tbody tr")];
+    const rows = [...document.querySelectorAll(".lists tbody tr")];
     return rows.length > 0 && rows.every((row) => row.textContent.includes(wanted) && row.textContent.includes("tcp"));
   }, host);
   seen.filter = `host ${host} and tcp`;
@@ -101,7 +103,7 @@ async function filters() {
 }
 
 async function opensAFlow() {
-  await page.locator(".flows tbody tr").first().click();
+  await page.locator(".lists tbody tr").first().click();
   await page.locator(".panel h2").waitFor();
   await page.waitForURL(/flow=/);
   await page.getByRole("button", { name: "Follow stream" }).click();
@@ -155,7 +157,7 @@ async function obeysTheKeyboard() {
       const { outlineStyle, outlineWidth } = getComputedStyle(one);
       return {
         name: one.getAttribute("aria-label") ?? (one.labels?.[0]?.innerText || one.innerText).split("\n")[0].trim(),
-        part: one.closest("header, .toolbar, .series, .packets, .tops, .pictures, thead, tbody")?.className || one.closest("thead, tbody")?.tagName,
+        part: one.closest("header, .toolbar, .series, .packets, .tops, .pictures, .lists h2, thead, tbody")?.className || one.closest(".lists h2, thead, tbody")?.tagName,
         shown: outlineStyle !== "none" && parseFloat(outlineWidth) > 0,
       };
     });
@@ -165,7 +167,7 @@ async function obeysTheKeyboard() {
     await page.keyboard.press("Tab");
   }
   const parts = [...new Set(way.map(({ part }) => part?.split(" ").at(-1)))];
-  assert.deepEqual(parts, ["strip", "toolbar", "series", "packets", "tops", "pictures", "THEAD", "TBODY"]);
+  assert.deepEqual(parts, ["strip", "toolbar", "series", "packets", "tops", "pictures", "H2", "THEAD", "TBODY"]);
   for (const name of ["15 min", "From", "To", "Filter", "Labels", "bits/s", "Download pcap", "Graph", "World", "Start"]) {
     assert.ok(way.some((at) => at.name.startsWith(name)), `${name} is reached: ${way.map((at) => at.name).join(", ")}`);
   }
@@ -187,13 +189,13 @@ async function remembersInTheAddress() {
   await page.locator(".search input").fill("bytes:>500");
   await page.locator(".search input").press("Enter");
   await page.waitForURL(/search=/);
-  await page.waitForFunction(() => document.querySelectorAll(".flows tbody tr").length > 0 && document.querySelector("[aria-busy=true]") === null);
+  await page.waitForFunction(() => document.querySelectorAll(".lists tbody tr").length > 0 && document.querySelector("[aria-busy=true]") === null);
   await page.waitForTimeout(500);
-  await page.locator(".flows tbody tr").first().click();
+  await page.locator(".lists tbody tr").first().click();
   await page.waitForURL((url) => ["filter", "flow", "view", "sort", "picture", "search"].every((name) => url.searchParams.has(name)));
   const looks = async (on) => {
     await on.locator(".panel dl").waitFor();
-    await on.locator(".flows tbody tr").first().waitFor();
+    await on.locator(".lists tbody tr").first().waitFor();
     await on.waitForFunction(() => document.querySelector("[aria-busy=true]") === null && document.querySelector("main").innerText.includes("conversations"));
     await on.waitForTimeout(500);
     return {

@@ -23,21 +23,21 @@ await drives(folder, [], async ({ page, seen, shot }) => {
   await shot("hint");
   await hint.getByRole("button", { name: "Show them" }).click();
   await page.waitForURL(/untagged=true/);
-  await page.locator(".flows tbody tr").first().waitFor();
+  await page.locator(".lists tbody tr").first().waitFor();
   await settled();
   assert.equal(await hint.count(), 0);
   assert.ok(await page.getByLabel("ignore VLAN tags").isChecked());
   seen.there = await page.locator(".series .totals b").nth(1).innerText();
 
   await page.goto(`${address}?from=all&search=${encodeURIComponent("packets:>2")}`);
-  await page.locator(".flows tbody tr").first().waitFor();
+  await page.locator(".lists tbody tr").first().waitFor();
   await settled();
   seen.found = await page.locator(".series .totals b").nth(1).innerText();
   const packets = page.locator(".packets");
   seen.found_at = await save(packets.getByRole("link", { name: "Download pcap" }), "found.pcap");
   seen.command = await packets.getByRole("button", { name: "Copy Wireshark command" }).getAttribute("title");
 
-  await page.locator(".flows tbody tr").first().click();
+  await page.locator(".lists tbody tr").first().click();
   const panel = page.locator(".panel");
   await panel.locator("dl").waitFor();
   seen.flow_at = await save(panel.getByRole("link", { name: "Download pcap" }), "flow.pcap");

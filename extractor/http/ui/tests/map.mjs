@@ -9,7 +9,7 @@ const [address, folder] = process.argv.slice(2);
 
 await drives(folder, [], async ({ page, seen, shot }) => {
   await page.goto(`${address}?from=all`);
-  await page.locator(".picture canvas").first().waitFor();
+  await page.locator(".graph circle").first().waitFor();
   seen.hosts = await page.locator(".tops .top").first().locator("li").evaluateAll((rows) =>
     rows.map((row) => [row.querySelector(".name").innerText, row.querySelector(".note").innerText, row.querySelector("button").title]));
   await page.getByRole("button", { name: "World" }).click();

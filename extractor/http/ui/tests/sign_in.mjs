@@ -10,7 +10,7 @@ const [address, folder, token, flowsToken] = process.argv.slice(2);
 // What a token is wanted for, or may not do, is answered with 401 and 403, which browsers print as errors.
 await drives(folder, ["status of 401", "status of 403"], async ({ context, page, seen, shot }) => {
   const form = page.locator(".sign-in");
-  const rows = page.locator(".flows tbody tr");
+  const rows = page.locator(".lists tbody tr");
   const signIn = async (text) => {
     await page.fill("#token", text);
     await page.press("#token", "Enter");

@@ -1,0 +1,184 @@
+// Works with the page as an analyst would, and lets axe look at each state: node tests/work.mjs URL FOLDER
+//
+// The store behind URL holds what tests/view.rs put there.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { drives } from "./browser.mjs";
+
+const [address, folder] = process.argv.slice(2);
+const AXE = readFileSync(join(import.meta.dirname, "../node_modules/axe-core/axe.min.js"), "utf8");
+const PHONE = { width: 390, height: 844 };
+const DESK = { width: 1280, height: 900 };
+/** States that are looked at in dark colours too: together they have all parts of the page. */
+const DARK = ["main", "packet", "labels", "split", "host"];
+/** A slow line, in bytes a second, and how long data may take over it once the page itself is there. */
+const SLOW_BYTES = 50_000;
+const SLOW_MS = 2000;
+
+// A wrong time is answered with 400, which browsers print as an error.
+await drives(folder, ["status of 400"], async ({ context, page, seen, shot }) => {
+  const settled = () => page.waitForFunction(() => document.querySelector("[aria-busy=true]") === null);
+  const rows = page.locator(".lists tbody tr");
+  const parameters = () => new URL(page.url()).searchParams;
+  const press = (name, part = page) => part.getByRole("button", { name, exact: true }).click();
+
+  /** What axe finds wrong, in both colours and at both widths. */
+  const look = async (state) => {
+    await settled();
+    const ways = [["desk", DESK, "light"], ["phone", PHONE, "light"]];
+    if (DARK.includes(state)) ways.push(["dark", DESK, "dark"]);
+    for (const [name, size, colorScheme] of ways) {
+      await page.setViewportSize(size);
+      await page.emulateMedia({ colorScheme });
+      await page.waitForTimeout(300);
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+      assert.ok(wide <= size.width, `${state} is ${wide} pixels wide of ${size.width}`);
+      await page.evaluate(AXE);
+      const { violations } = await page.evaluate(() => window.axe.run(document));
+      const told = violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 4).map((node) => `${node.target} ${node.failureSummary}`).join(" | ")}`);
+      assert.deepEqual(told, [], `${state}, ${name}`);
+      await shot(`${state}-${name}`);
+    }
+    await page.setViewportSize(DESK);
+    await page.emulateMedia({ colorScheme: "light" });
+  };
+
+  // Without a range the page opens on the data there is, though it is old.
+  await page.setViewportSize(DESK);
+  await page.goto(address);
+  await rows.first().waitFor();
+  await page.waitForURL(/from=.*to=/);
+  seen.opened = { from: parameters().get("from"), to: parameters().get("to") };
+  await page.locator(".graph circle").first().waitFor();
+  seen.nodes = await page.locator(".graph circle").count();
+  await look("main");
+
+  // The graph stays where it is when there is another answer.
+  const places = () => page.locator(".graph circle").evaluateAll((all) => all.map((one) => `${one.getAttribute("cx")} ${one.getAttribute("cy")}`));
+  const before = await places();
+  await page.goto(`${address}?from=all`);
+  await rows.first().waitFor();
+  await settled();
+  const whole = await places();
+  await press("packets/s");
+  await settled();
+  assert.deepEqual(await places(), whole);
+  seen.moved = before.length;
+  await press("bits/s");
+
+  // Packets, page by page, and the bytes of one.
+  await press("Packets", page.locator(".tabs"));
+  await page.locator(".packet-table tbody tr").first().waitFor();
+  seen.first = await rows.first().innerText();
+  const first = await rows.count();
+  await page.getByRole("button", { name: /^Next/ }).click();
+  await page.waitForURL(/at=/);
+  await page.waitForFunction((text) => document.querySelector(".lists tbody tr")?.innerText !== text && document.querySelector("[aria-busy=true]") === null, seen.first);
+  seen.second = await rows.first().innerText();
+  assert.equal(await rows.first().locator("td").first().innerText(), String(first + 1));
+  await look("packets");
+  await rows.nth(3).click();
+  await page.locator(".panel pre.bytes").waitFor();
+  seen.bytes = await page.locator(".panel pre.bytes").innerText();
+  await look("packet");
+  const steps = await page.evaluate(() => history.length);
+  await page.keyboard.press("Escape");
+  await page.locator(".panel").waitFor({ state: "detached" });
+  assert.equal(await page.evaluate(() => history.length), steps, "Escape is no step of the way back");
+
+  // Labels: one is asked for, another ruled out.
+  await press("Labels", page.locator(".tabs"));
+  await page.locator(".counted").first().waitFor();
+  seen.properties = await page.locator(".counted h3").allInnerTexts();
+  await look("labels");
+  await page.getByRole("button", { name: 'Without server_port:"80"' }).click();
+  await page.waitForURL(/NOT/);
+  await page.locator(".series .empty").waitFor();
+  await page.goBack();
+  await page.getByRole("button", { name: 'Only http_host:"www.example.com"' }).click();
+  await page.waitForURL((url) => url.searchParams.get("search") === 'http_host:"www.example.com"');
+  await settled();
+  await page.goBack();
+
+  // Both ways of sorting.
+  await press("Conversations", page.locator(".tabs"));
+  await rows.first().waitFor();
+  const bytes = async () => rows.first().locator("td").last().innerText();
+  const most = await bytes();
+  await page.locator("thead button", { hasText: "Bytes" }).click();
+  await page.waitForURL(/reverse=true/);
+  await page.waitForFunction((most) => document.querySelector(".lists tbody tr td:last-child")?.innerText !== most, most);
+  assert.equal(await page.locator("th[aria-sort=ascending]").innerText(), "Bytes ▴");
+
+  // Series by application and by host, and what was sent again.
+  await press("By application");
+  await page.waitForURL(/split=application/);
+  await page.locator(".u-legend", { hasText: "http" }).waitFor();
+  await press("By host");
+  await page.locator(".u-legend", { hasText: "10.0.0." }).waitFor();
+  await press("retransmissions/s");
+  await page.waitForURL(/unit=retransmissions/);
+  await look("split");
+  await press("Total");
+  await settled();
+
+  // A host.
+  const host = await page.locator(".tops .top li .name").first().innerText();
+  await press(`About ${host}`);
+  await page.locator(".panel .facts li").first().waitFor();
+  seen.host = await page.locator(".panel").innerText();
+  assert.ok(seen.host.includes("First seen") && seen.host.includes("www.example.com"), seen.host);
+  await look("host");
+  await page.keyboard.press("Escape");
+
+  // To earlier and back, by steps and by the calendar; in the time zone that is said.
+  await press("All");
+  await settled();
+  await press("Earlier");
+  await page.waitForURL(/to=/);
+  const [from, to] = [Date.parse(parameters().get("from")), Date.parse(parameters().get("to"))];
+  await page.waitForFunction(() => document.querySelector(".range .steps button:last-child").disabled === false);
+  await settled();
+  await press("Later");
+  await page.waitForFunction((from) => Date.parse(new URL(location.href).searchParams.get("from")) > from, from);
+  assert.ok(to > from);
+  await press("Pick From from a calendar");
+  await page.getByLabel("From, date and time").fill("2026-11-22T09:20:05");
+  await look("calendar");
+  await press("Set");
+  await page.waitForURL(/2026-11-22T09%3A20%3A05/);
+  seen.zone = await page.locator(".zone").innerText();
+
+  // Searches are kept under a name, as links.
+  await page.getByRole("button", { name: /^Saved/ }).click();
+  await page.locator(".saved input[name=name]").fill("from twenty past");
+  await press("Save this view");
+  const link = page.locator(".saved a", { hasText: "from twenty past" });
+  await link.waitFor();
+  await look("saved");
+  await page.reload();
+  await page.getByRole("button", { name: "Saved (1)" }).click();
+  assert.match(await link.getAttribute("href"), /2026-11-22T09%3A20/);
+
+  // What is wrong is told once, at its field.
+  await page.goto(`${address}?from=yesterdayish`);
+  await page.locator("#range-problem").waitFor();
+  assert.equal(await page.locator("[role=alert]:not(:empty)").count(), 1);
+  seen.wrong = await page.locator("#range-problem").innerText();
+  await look("wrong");
+
+  // Over a slow line data is there soon after the page itself.
+  const slow = await context.newPage();
+  const cdp = await context.newCDPSession(slow);
+  await cdp.send("Network.enable");
+  await cdp.send("Network.emulateNetworkConditions", { offline: false, latency: 20, downloadThroughput: SLOW_BYTES, uploadThroughput: SLOW_BYTES });
+  await slow.goto(`${address}?from=all`, { waitUntil: "commit" });
+  await slow.locator(".toolbar").waitFor();
+  const begun = Date.now();
+  await slow.locator(".lists tbody tr").first().waitFor();
+  await slow.locator(".graph circle").first().waitFor();
+  seen.slow_ms = Date.now() - begun;
+  assert.ok(seen.slow_ms <= SLOW_MS, `data came after ${seen.slow_ms} ms`);
+});
