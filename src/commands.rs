@@ -5,6 +5,7 @@ use crate::outcome::{Failure, Outcome};
 
 mod access;
 mod archive;
+mod archived;
 mod broker;
 mod compile_filter;
 mod completions;

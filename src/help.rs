@@ -4,7 +4,22 @@ use clap::{Arg, Command};
 
 /// Headings of options, in the order of their first option, and the options below each.
 const HEADINGS: [(&str, &[&str]); 9] = [
-    ("Store and settings", &["config", "store", "url", "token_file", "ca_file", "group", "tunnel_port"]),
+    (
+        "Store and settings",
+        &[
+            "config",
+            "store",
+            "archive",
+            "recorder",
+            "archive_cache",
+            "archive_cache_bytes",
+            "url",
+            "token_file",
+            "ca_file",
+            "group",
+            "tunnel_port",
+        ],
+    ),
     (
         "Sources",
         &[
@@ -35,7 +50,7 @@ const HEADINGS: [(&str, &[&str]); 9] = [
             "compress_after",
         ],
     ),
-    ("Exports", &["export_flows", "ipfix", "ipfix_domain", "archive", "archive_max_age", "archive_rate"]),
+    ("Exports", &["export_flows", "ipfix", "ipfix_domain", "archive_max_age", "archive_rate"]),
     (
         "Answering over HTTP",
         &[
@@ -102,7 +117,10 @@ const HEADINGS: [(&str, &[&str]); 9] = [
     ),
 ];
 /// Options that `-h` leaves to `--help`.
-const RARE: [&str; 38] = [
+const RARE: [&str; 41] = [
+    "recorder",
+    "archive_cache",
+    "archive_cache_bytes",
     "ports_file",
     "filter_file",
     "hits",

@@ -146,6 +146,11 @@ pub fn assert_unchanged(what: &str, before: &[(Vec<String>, Answer)], now: &[(Ve
 }
 
 pub fn answers(store: &str, filters: &[String]) -> Vec<(Vec<String>, Answer)> {
+    answers_from(&["--store", store], filters)
+}
+
+/// The same, of what these arguments name.
+pub fn answers_from(place: &[&str], filters: &[String]) -> Vec<(Vec<String>, Answer)> {
     let range = [format!("--from={}", START + 25), format!("--to={}", START + 45)];
     let mut answers = Vec::new();
     for (number, filter) in filters.iter().enumerate() {
@@ -170,7 +175,7 @@ pub fn answers(store: &str, filters: &[String]) -> Vec<(Vec<String>, Answer)> {
             _ => asked.push(vec!["extract", "--count", "--json", "--dedup", "--filter", filter, &range[1]]),
         }
         for question in asked {
-            let output = run([question[0], "--store", store].iter().chain(&question[1..]));
+            let output = run(question[..1].iter().chain(place).chain(&question[1..]));
             let said = String::from_utf8_lossy(&output.stderr);
             let mut stdout = output.stdout.clone();
             let mut told: Value =

@@ -7,6 +7,8 @@
 
 mod access;
 mod archive;
+mod archive_faults;
+mod archive_reading;
 mod breakdown;
 mod broken_off;
 mod catalog;

@@ -100,6 +100,11 @@ impl ReassemblyAccount {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// Work done for an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -108,6 +113,10 @@ pub struct Work {
     pub segments: u64,
     /// Segments that were read from.
     pub segments_read: u64,
+    /// Of these, segments that were read from an archive; absent if none was.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[cfg_attr(feature = "schema", schema(required = false))]
+    pub segments_from_archive: u64,
     /// Bytes of segments that were read.
     pub bytes_read: u64,
     /// Packets that went through the filter.

@@ -177,13 +177,14 @@ pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
         None => asked.clone(),
     };
     let stop = signals::stop_flag()?;
-    let workers = match arguments.target.store {
-        Some(_) => workers(&query.filter)?,
-        None => None, // recorders compile it
+    let workers = match arguments.target.url[..] {
+        [] => workers(&query.filter)?,
+        _ => None, // recorders compile it
     };
     let target = arguments.target.open(workers)?;
     let source = match &target {
         QueryTarget::Local(extractor) => EvidenceSource::from(extractor.store()),
+        QueryTarget::Archived(target) => EvidenceSource::Recorders(vec![target.url()]),
         QueryTarget::Remote(_) => EvidenceSource::Recorders(arguments.target.url.clone()),
     };
     let evidence = arguments.manifest.then_some(Evidence { source, signer });

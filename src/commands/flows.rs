@@ -10,14 +10,12 @@ use jiff::tz::TimeZone;
 use netrewind_extractor::flows::{FlowQuery, FlowSort, PageCursor, Search, SummaryQuery, TOP_MAX};
 use netrewind_extractor::time_text::in_zone;
 use netrewind_extractor::{Completeness, ExtractError, Extractor, hint_time};
-use netrewind_store::Store;
 use serde::Serialize;
 
+use super::archived::StoredArguments;
 use super::hint;
 use super::progress::ProgressDisplay;
 use super::query::{self, QueryArguments, failure, options, workers};
-use super::store::StoreArgument;
-use crate::confine::Walls;
 use crate::outcome::{Failure, Outcome};
 use crate::{signals, terminal};
 use rows::Row;
@@ -44,7 +42,7 @@ Whether the answer is complete stands on standard error and in the exit status: 
 #[command(after_help = EXAMPLES)]
 pub struct FlowsArguments {
     #[command(flatten)]
-    store: StoreArgument,
+    stored: StoredArguments,
     #[command(flatten)]
     query: QueryArguments,
     /// Only conversations that this search finds, as sni:example.com AND bytes:>1000000
@@ -93,12 +91,12 @@ pub fn run(arguments: &FlowsArguments) -> Result<Outcome, Failure> {
     let search = search.map_err(|error| Failure::usage(format!("--query: {error}")))?;
     let stop = signals::stop_flag()?;
     let workers = workers(&query.filter)?;
-    let store = Store::open_to_read(&arguments.store.store)?;
-    let raised = Walls::around(&store).raise();
+    let store = arguments.stored.prepare()?;
+    let raised = store.walls().raise();
     if !arguments.quiet {
         raised.say_gaps();
     }
-    let extractor = Extractor::new(store, options(workers));
+    let extractor = Extractor::new(store.open_one()?, options(workers));
     let mut control = ProgressDisplay::new(stop, arguments.quiet, zone.clone());
     let ended = |control: &ProgressDisplay, error: ExtractError| {
         control.end();

@@ -18,8 +18,8 @@ use netrewind_store::clock::{Clock, SystemClock};
 use netrewind_store::store::CaseFiles;
 
 use super::access::AccessArguments;
+use super::archived::{PreparedStore, StoredArguments};
 use super::query::{options, own_workers};
-use super::store::StoreArgument;
 use crate::arguments::{ListenAddress, listen_address};
 use crate::broker::{Broker, BrokerRights};
 use crate::config::reload::RunningSettings;
@@ -41,6 +41,8 @@ Examples:
   curl -fOJ 'http://127.0.0.1:8640/api/v1/packets?from=5m+ago&filter=icmp'
   curl 'http://127.0.0.1:8640/api/v1/packets/count?from=2h+ago&filter=icmp'
 
+  netrewind serve --archive s3://packets/office --no-audit
+
   netrewind serve --store /data/nr --listen 0.0.0.0:8640 --tls-cert cert.pem --tls-key key.pem --tokens tokens.toml
   curl --cacert cert.pem -H 'Authorization: Bearer nrw_...' -fOJ 'https://nr.example:8640/api/v1/packets?from=5m+ago'
 
@@ -55,7 +57,7 @@ pub struct ServeArguments {
     #[command(flatten)]
     config: ConfigArgument,
     #[command(flatten)]
-    store: StoreArgument,
+    stored: StoredArguments,
     #[command(flatten)]
     serving: ServingArguments,
 }
@@ -247,20 +249,32 @@ fn holds_refused(store: &Store) -> Option<&'static str> {
 pub fn run(arguments: &ServeArguments, settings: &Settings) -> Result<Outcome, Failure> {
     arguments.serving.start_logs();
     let requests = Requests::of_reader()?;
-    let store = Store::open_to_read(&arguments.store.store)?;
-    let refusal = holds_refused(&store);
-    if refusal.is_none() {
-        SharingArguments::default().begin(&arguments.store.store)?;
-        // Where the store cannot be written, holds are refused when they are asked for.
-        let _ = CaseFiles::of(&store).prepare();
+    let stored = arguments.stored.prepare()?;
+    let refusal = match &stored {
+        PreparedStore::Local(store) => holds_refused(store),
+        PreparedStore::Archived(_) => Some("it also answers from an archive: make them where it records"),
+    };
+    let folder = stored.folder();
+    if folder.is_none() && arguments.serving.access.is_audited_in_store() {
+        return Err(Failure::usage(
+            "an archive is only read, so the record of who got which packets needs a file: name one with --audit FILE, or keep none with --no-audit",
+        ));
     }
-    let service = arguments.serving.prepare(Some(&store))?.refusing_holds(refusal);
-    let walls = service.walls(Walls::new().reading_store(&store));
-    let walls = if refusal.is_none() { walls.writing(&CaseFiles::of(&store).folder()) } else { walls };
+    if let (None, Some(store)) = (refusal, folder) {
+        SharingArguments::default().begin(store.root())?;
+        // Where the store cannot be written, holds are refused when they are asked for.
+        let _ = CaseFiles::of(store).prepare();
+    }
+    let service = arguments.serving.prepare(folder)?.refusing_holds(refusal);
+    let walls = service.walls(stored.walls());
+    let walls = match (refusal, folder) {
+        (None, Some(store)) => walls.writing(&CaseFiles::of(store).folder()),
+        _ => walls,
+    };
     let walls = settings.file.iter().fold(walls, |walls, file| walls.reading_anew(file));
     let raised = walls.keeping(KeptCapabilities::files_if_needed()).raise();
     let mut running = RunningSettings::new(settings);
-    let server = service.start(store)?;
+    let server = service.start(stored.open_one()?)?;
     terminal::say(raised);
     let mut manager = Manager::new();
     manager.ready("answering");

@@ -3,11 +3,10 @@
 use jiff::tz::TimeZone;
 use netrewind_extractor::time_text::in_zone;
 use netrewind_extractor::{Damage, Overview};
+use netrewind_store::Drops;
 use netrewind_store::time::SECOND_NS;
-use netrewind_store::{Drops, Store};
 
-use super::store::StoreArgument;
-use crate::confine::Walls;
+use super::archived::StoredArguments;
 use crate::outcome::{Failure, Outcome};
 use crate::{arguments, clock, terminal};
 
@@ -21,7 +20,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct StatusArguments {
     #[command(flatten)]
-    store: StoreArgument,
+    stored: StoredArguments,
     /// Time zone of printed times: UTC, local, or a zone such as Europe/Rome or +02:00
     #[arg(long, value_name = "ZONE", default_value = "UTC", allow_hyphen_values = true)]
     tz: String,
@@ -33,15 +32,21 @@ pub struct StatusArguments {
 /// Runs the command.
 pub fn run(arguments: &StatusArguments) -> Result<Outcome, Failure> {
     let zone = arguments::zone(&arguments.tz)?;
-    let store = Store::open_to_read(&arguments.store.store)?;
-    Walls::around(&store).raise().say_gaps();
-    let overview = Overview::of(&store, clock::now())?;
-    if arguments.json {
-        terminal::print(terminal::object(&overview)?)?;
-    } else {
-        print_overview(&overview, &zone)?;
+    let store = arguments.stored.prepare()?;
+    store.walls().raise().say_gaps();
+    let mut outcome = Outcome::Done;
+    for store in store.open()? {
+        let overview = Overview::of(&store, clock::now())?;
+        if arguments.json {
+            terminal::print(terminal::object(&overview)?)?;
+        } else {
+            print_overview(&overview, &zone)?;
+        }
+        if !overview.damaged.is_empty() {
+            outcome = Outcome::Incomplete;
+        }
     }
-    Ok(if overview.damaged.is_empty() { Outcome::Done } else { Outcome::Incomplete })
+    Ok(outcome)
 }
 
 fn print_overview(overview: &Overview, zone: &TimeZone) -> std::io::Result<()> {
@@ -59,6 +64,15 @@ fn print_overview(overview: &Overview, zone: &TimeZone) -> std::io::Result<()> {
     );
     print("segments", kept)?;
     print("disk", terminal::bytes(overview.disk_bytes))?;
+    if let Some(archive) = &overview.archived {
+        let text = format!(
+            "{}: {} segments that are not in the folder, {}",
+            archive.url,
+            archive.segments,
+            terminal::bytes(archive.bytes)
+        );
+        print("archived", text)?;
+    }
     if let Some(held) = &overview.held {
         let most = held.bytes_max.map_or_else(String::new, |most| format!(" of {}", terminal::bytes(most)));
         let text = format!(

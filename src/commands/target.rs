@@ -1,17 +1,20 @@
-//! Source of a query's answer: a store, or recorders over HTTP.
+//! Source of a query's answer: a store, an archive, or recorders over HTTP.
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use netrewind_client::{Access, Remote, RemoteError};
 use netrewind_extractor::{
-    Answer, Control, Estimate, ExtractError, Extractor, FollowClock, Query, Sink, SinkError, hint_time,
+    Answer, Control, Estimate, ExtractError, Extractor, FollowClock, Options, Query, Sink, SinkError,
+    hint_time,
 };
 use netrewind_filter::Workers;
 use netrewind_store::Store;
 
+use super::archived::{PreparedArchive, ReadArchiveArguments};
 use super::following::FollowingClock;
 use super::query::{failure, options};
 use super::store::STORE_VARIABLE;
@@ -22,12 +25,21 @@ use crate::outcome::Failure;
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct TargetArguments {
     /// The store's folder
-    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, hide_env_values = true, required_unless_present = "url",
-        conflicts_with = "url")]
+    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, hide_env_values = true,
+        required_unless_present_any = ["url", "archive"], conflicts_with = "url")]
     pub store: Option<PathBuf>,
+    #[command(flatten)]
+    pub archive: ReadArchiveArguments,
     /// URL of a recorder that answers over HTTP (netrewind serve); several recorders give one answer, sorted by time; may be given
     /// several times, or with spaces between
-    #[arg(long, value_name = "URL", env = "NETREWIND_URL", hide_env_values = true, value_delimiter = ' ')]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "NETREWIND_URL",
+        hide_env_values = true,
+        value_delimiter = ' ',
+        conflicts_with = "archive"
+    )]
     pub url: Vec<String>,
     /// File with the token for recorders
     #[arg(long, value_name = "FILE", requires = "url")]
@@ -44,8 +56,24 @@ pub struct TargetArguments {
 pub enum QueryTarget {
     /// A store.
     Local(Box<Extractor>),
+    /// An archive, with a store or without one.
+    Archived(Box<ArchivedTarget>),
     /// Recorders.
     Remote(Remote),
+}
+
+/// An archive that is asked behind walls.
+pub struct ArchivedTarget {
+    archive: PreparedArchive,
+    options: Options,
+    /// Opened for the first question.
+    opened: OnceLock<OpenedArchive>,
+}
+
+/// The recorders of an archive.
+enum OpenedArchive {
+    One(Box<Extractor>),
+    Several(Remote),
 }
 
 /// Reason that there is no answer.
@@ -67,6 +95,10 @@ pub struct TargetEstimate {
 impl TargetArguments {
     /// Opens the store, or finds out what the recorders need.
     pub fn open(&self, workers: Option<Workers>) -> Result<QueryTarget, Failure> {
+        if let Some(archive) = self.archive.prepare(self.store.as_deref())? {
+            let (options, opened) = (options(workers), OnceLock::new());
+            return Ok(QueryTarget::Archived(Box::new(ArchivedTarget { archive, options, opened })));
+        }
         if let Some(store) = &self.store {
             return Ok(QueryTarget::Local(Box::new(Extractor::new(
                 Store::open_to_read(store)?,
@@ -92,6 +124,7 @@ impl QueryTarget {
     pub fn walls(&self) -> Walls {
         match self {
             Self::Local(extractor) => Walls::around(extractor.store()),
+            Self::Archived(target) => target.archive.walls(),
             Self::Remote(remote) => {
                 Walls::new().connecting(remote.ports()).keeping(KeptCapabilities::files_if_needed())
             }
@@ -108,6 +141,10 @@ impl QueryTarget {
     ) -> Result<Answer, NoAnswer> {
         let clock = clock.map(|clock| clock as &dyn FollowClock);
         match (self, clock) {
+            (Self::Archived(target), None) => target.extract(query, sink, control),
+            (Self::Archived(target), Some(clock)) => {
+                Ok(target.sole()?.follow(query, sink, control, clock)?)
+            }
             (Self::Local(extractor), None) => Ok(extractor.extract(query, sink, control)?),
             (Self::Local(extractor), Some(clock)) => Ok(extractor.follow(query, sink, control, clock)?),
             (Self::Remote(remote), clock) => Ok(remote.extract(query, sink, control, clock)?),
@@ -118,16 +155,23 @@ impl QueryTarget {
     pub fn count(&self, query: &Query, control: &mut dyn Control) -> Result<Answer, NoAnswer> {
         match self {
             Self::Local(extractor) => Ok(extractor.count(query, control)?),
+            Self::Archived(target) => target.count(query, control),
             Self::Remote(remote) => Ok(remote.count(query, control)?),
         }
     }
 
     /// Adds a hint for another query to an empty answer that took this long. Recorders add theirs themselves.
     pub fn add_hint(&self, query: &Query, answer: &mut Answer, took: Duration) {
-        if let Self::Local(extractor) = self {
-            let until = Instant::now() + hint_time(took);
-            answer.hint = extractor.hint(query, &|| Instant::now() >= until);
-        }
+        let extractor = match self {
+            Self::Local(extractor) => extractor.as_ref(),
+            Self::Archived(target) => match target.sole() {
+                Ok(extractor) => extractor,
+                Err(_) => return,
+            },
+            Self::Remote(_) => return,
+        };
+        let until = Instant::now() + hint_time(took);
+        answer.hint = extractor.hint(query, &|| Instant::now() >= until);
     }
 
     /// Upper bounds of the number of packets.
@@ -136,11 +180,70 @@ impl QueryTarget {
             Self::Local(extractor) => {
                 Ok(TargetEstimate { bounds: extractor.estimate_with(query, control)?, troubles: Vec::new() })
             }
+            Self::Archived(target) => target.estimate(query, control),
             Self::Remote(remote) => {
                 let (bounds, troubles) = remote.estimate(query, control)?;
                 Ok(TargetEstimate { bounds, troubles })
             }
         }
+    }
+}
+
+impl ArchivedTarget {
+    /// The URL of the archive.
+    pub fn url(&self) -> String {
+        self.archive.url()
+    }
+
+    fn opened(&self) -> Result<&OpenedArchive, NoAnswer> {
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened);
+        }
+        let stores = self.archive.open().map_err(NoAnswer::Because)?;
+        let mut extractors: Vec<Extractor> =
+            stores.into_iter().map(|store| Extractor::new(store, self.options.clone())).collect();
+        let opened = match extractors.len() {
+            1 => OpenedArchive::One(Box::new(extractors.swap_remove(0))),
+            _ => OpenedArchive::Several(Remote::of_stores(extractors)),
+        };
+        Ok(self.opened.get_or_init(|| opened))
+    }
+
+    /// The only recorder.
+    fn sole(&self) -> Result<&Extractor, NoAnswer> {
+        match self.opened()? {
+            OpenedArchive::One(extractor) => Ok(extractor),
+            OpenedArchive::Several(_) => Err(NoAnswer::Because(Failure::usage(
+                "--follow is for one recorder, and the archive has several: name one with --recorder",
+            ))),
+        }
+    }
+
+    fn extract(
+        &self,
+        query: &Query,
+        sink: &mut dyn Sink,
+        control: &mut dyn Control,
+    ) -> Result<Answer, NoAnswer> {
+        match self.opened()? {
+            OpenedArchive::One(extractor) => Ok(extractor.extract(query, sink, control)?),
+            OpenedArchive::Several(remote) => Ok(remote.extract(query, sink, control, None)?),
+        }
+    }
+
+    fn count(&self, query: &Query, control: &mut dyn Control) -> Result<Answer, NoAnswer> {
+        match self.opened()? {
+            OpenedArchive::One(extractor) => Ok(extractor.count(query, control)?),
+            OpenedArchive::Several(remote) => Ok(remote.count(query, control)?),
+        }
+    }
+
+    fn estimate(&self, query: &Query, control: &mut dyn Control) -> Result<TargetEstimate, NoAnswer> {
+        let (bounds, troubles) = match self.opened()? {
+            OpenedArchive::One(extractor) => (extractor.estimate_with(query, control)?, Vec::new()),
+            OpenedArchive::Several(remote) => remote.estimate(query, control)?,
+        };
+        Ok(TargetEstimate { bounds, troubles })
     }
 }
 

@@ -7,6 +7,7 @@ use netrewind_indexer::index_writer;
 use netrewind_store::store::{ListedSegment, MarkFiles, OpenedSegment, StoreListing, StoreWriter, Unlisted};
 use netrewind_store::{RecordReader, SegmentState, Store};
 
+use super::archived::{PreparedArchive, ReadArchiveArguments};
 use super::query;
 use super::store::STORE_VARIABLE;
 use crate::confine::Walls;
@@ -37,17 +38,19 @@ says so from then on, and so does every later verify.";
 #[command(after_help = EXAMPLES)]
 pub struct VerifyArguments {
     /// The store's folder
-    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, hide_env_values = true, required_unless_present = "file",
-        conflicts_with = "file")]
+    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, hide_env_values = true,
+        required_unless_present_any = ["file", "archive"], conflicts_with = "file")]
     store: Option<PathBuf>,
+    #[command(flatten)]
+    archive: ReadArchiveArguments,
     /// A file that extract --manifest wrote, or a case's packets; FILE.manifest.json is beside it
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", conflicts_with = "archive")]
     file: Option<PathBuf>,
     /// The public key (Ed25519, PEM) that the manifest has to be signed with
     #[arg(long, value_name = "PUBLIC.pem", requires = "file")]
     key: Option<PathBuf>,
     /// Build again what is derived from segments and is damaged or missing; then verify
-    #[arg(long, conflicts_with = "file")]
+    #[arg(long, conflicts_with_all = ["file", "archive"])]
     repair: bool,
     #[command(flatten)]
     sharing: SharingArguments,
@@ -57,6 +60,12 @@ pub struct VerifyArguments {
 pub fn run(arguments: &VerifyArguments) -> Result<Outcome, Failure> {
     match (&arguments.file, &arguments.store) {
         (Some(file), _) => evidence::verify(file, arguments.key.as_deref()),
+        (None, store) if arguments.archive.archive.is_some() => {
+            let Some(archive) = arguments.archive.prepare_without_cache(store.as_deref())? else {
+                return Ok(Outcome::Done);
+            };
+            verify_archive(&archive)
+        }
         (None, Some(store)) => verify_store(store, arguments),
         (None, None) => Err(Failure::usage("name a store with --store, or a file that has a manifest")),
     }
@@ -71,18 +80,36 @@ fn verify_store(folder: &Path, arguments: &VerifyArguments) -> Result<Outcome, F
     if !arguments.repair {
         Walls::around(&store).raise().say_gaps();
     }
-    let StoreListing { segments, unlisted } = StoreListing::of(&store);
+    verify_opened(&store, report)
+}
+
+/// Verifies what an archive has of each recorder.
+fn verify_archive(archive: &PreparedArchive) -> Result<Outcome, Failure> {
+    archive.walls().raise().say_gaps();
+    let mut outcome = Outcome::Done;
+    for store in archive.open()? {
+        terminal::print(store.root().display())?;
+        let found = verify_opened(&store, FaultReport::default())?;
+        if matches!(found, Outcome::Incomplete) {
+            outcome = found;
+        }
+    }
+    Ok(outcome)
+}
+
+fn verify_opened(store: &Store, mut report: FaultReport) -> Result<Outcome, Failure> {
+    let StoreListing { segments, unlisted } = StoreListing::of(store);
     for Unlisted { path, reason } in unlisted {
         report.fault(&store.part(&path), &reason)?;
     }
-    let told = Logged::of(&store, &segments, &mut report)?;
-    let records = check_segments(&store, &segments, &told, &mut report)?;
-    told.tell_missing(&store, &mut report)?;
-    soundness::check_hours(&store, &segments, &mut report)?;
-    soundness::check_catalog(&store, &mut report)?;
-    soundness::check_audit(&store, &mut report)?;
-    soundness::check_cases(&store, &mut report)?;
-    tell_what_answers_lack(&store, &mut report)?;
+    let told = Logged::of(store, &segments, &mut report)?;
+    let records = check_segments(store, &segments, &told, &mut report)?;
+    told.tell_missing(store, &mut report)?;
+    soundness::check_hours(store, &segments, &mut report)?;
+    soundness::check_catalog(store, &mut report)?;
+    soundness::check_audit(store, &mut report)?;
+    soundness::check_cases(store, &mut report)?;
+    tell_what_answers_lack(store, &mut report)?;
     report.line.clear();
     terminal::print(report.sound())?;
     terminal::print(format_args!(

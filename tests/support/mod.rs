@@ -1,5 +1,6 @@
 //! What the tests share: running the command and its rivals, reading what they wrote, chance.
 
+pub mod archived;
 pub mod disk;
 pub mod expressions;
 pub mod geoip;
@@ -8,6 +9,7 @@ pub mod numbered;
 pub mod object_store;
 pub mod packets;
 pub mod power_disk;
+pub mod proxied;
 pub mod served;
 pub mod service;
 pub mod wrapping;

@@ -12,7 +12,9 @@ mod connection;
 mod error;
 mod merge;
 mod pcapng_stream;
+mod recorder;
 mod remote;
+mod stored;
 #[doc(hidden)]
 pub mod untrusted;
 

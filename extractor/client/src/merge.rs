@@ -17,9 +17,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{self, Receiver};
 
-use crate::connection::{Connection, LOOK_INTERVAL, Piece};
+use crate::connection::{LOOK_INTERVAL, Piece};
 use crate::error::{RemoteError, Trouble, none_answered};
 use crate::pcapng_stream::{Block, RemotePacket};
+use crate::recorder::AskedRecorder;
 
 /// Pieces of an answer that wait, for each recorder: a piece has some tens of kilobytes.
 const PIECES_MAX: usize = 32;
@@ -113,6 +114,12 @@ fn is_complete(account: &Value) -> bool {
     account.get("complete").and_then(Value::as_bool).unwrap_or_default()
 }
 
+/// What each recorder is asked, as a query and as the fields of a request.
+pub(super) struct Questions<'q> {
+    pub(super) asked: &'q Query,
+    pub(super) fields: &'q Map<String, Value>,
+}
+
 /// A merge in progress.
 pub(super) struct Merge<'r> {
     runtime: &'r Runtime,
@@ -145,16 +152,16 @@ enum Turn {
 impl<'r> Merge<'r> {
     pub(super) fn new(
         runtime: &'r Runtime,
-        recorders: &[Connection],
+        recorders: &[AskedRecorder],
         dedup: Option<DedupWindow>,
         query: &'r Query,
-        fields: &Map<String, Value>,
+        questions: &Questions<'_>,
     ) -> Self {
-        let source = |recorder: &Connection| {
+        let source = |recorder: &AskedRecorder| {
             let (sender, pieces) = mpsc::channel(PIECES_MAX);
-            runtime.spawn(recorder.clone().stream(fields.clone(), sender));
+            recorder.start(runtime, questions.asked, questions.fields, sender);
             Source {
-                name: recorder.name.clone(),
+                name: recorder.name().to_owned(),
                 pieces,
                 ready: VecDeque::new(),
                 since: Duration::ZERO,

@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use netrewind_extractor::{
-    Answer, AnswerLimits, Completeness, Control, CountSink, DedupWindow, Estimate, FollowClock, Hint, Query,
-    RecorderCompleteness, Sink, ViewMode,
+    Answer, AnswerLimits, Completeness, Control, CountSink, DedupWindow, Estimate, Extractor, FollowClock,
+    Hint, Query, RecorderCompleteness, Sink, ViewMode,
 };
 use netrewind_store::Timestamp;
 use serde_json::{Map, Value, json};
@@ -13,28 +13,41 @@ use tokio::runtime::Runtime;
 
 use crate::connection::{Access, Connection, LOOK_INTERVAL, client};
 use crate::error::{RemoteError, none_answered};
-use crate::merge::Merge;
+use crate::merge::{Merge, Questions};
+use crate::recorder::AskedRecorder;
+use crate::stored::StoredRecorder;
 
 /// Recorders that are asked together.
 #[derive(Debug)]
 pub struct Remote {
     /// Made for the first question.
     runtime: OnceLock<Runtime>,
-    recorders: Vec<Connection>,
+    recorders: Vec<AskedRecorder>,
 }
 
 impl Remote {
     /// Recorders at these addresses, as `https://recorder:8640`. Nothing is asked yet, and no thread started.
     pub fn new(urls: &[String], access: &Access) -> Result<Self, RemoteError> {
         let client = client(access)?;
-        let connection = |url: &String| Connection::new(url, client.clone(), access);
+        let connection =
+            |url: &String| Connection::new(url, client.clone(), access).map(AskedRecorder::Distant);
         let recorders = urls.iter().map(connection).collect::<Result<_, _>>()?;
         Ok(Self { runtime: OnceLock::new(), recorders })
     }
 
+    /// Recorders whose stores are read here.
+    pub fn of_stores(extractors: Vec<Extractor>) -> Self {
+        let recorders = extractors.into_iter().map(StoredRecorder::new).map(AskedRecorder::Stored).collect();
+        Self { runtime: OnceLock::new(), recorders }
+    }
+
     /// TCP ports of the recorders.
     pub fn ports(&self) -> Vec<u16> {
-        self.recorders.iter().map(|recorder| recorder.port).collect()
+        let port = |recorder: &AskedRecorder| match recorder {
+            AskedRecorder::Distant(connection) => Some(connection.port),
+            AskedRecorder::Stored(_) => None,
+        };
+        self.recorders.iter().filter_map(port).collect()
     }
 
     fn runtime(&self) -> Result<&Runtime, RemoteError> {
@@ -55,7 +68,8 @@ impl Remote {
         control: &mut dyn Control,
         clock: Option<&dyn FollowClock>,
     ) -> Result<Answer, RemoteError> {
-        let mut fields = self.fields(query);
+        let asked = self.asked(query);
+        let mut fields = fields(&asked);
         fields.insert("format".into(), json!("pcapng"));
         fields.insert("decapsulate".into(), json!(query.decapsulate));
         if query.check {
@@ -63,7 +77,8 @@ impl Remote {
             fields.insert("check".into(), json!(true));
         }
         fields.insert("follow".into(), json!(clock.is_some()));
-        Merge::new(self.runtime()?, &self.recorders, self.dedup_here(query), query, &fields)
+        let questions = Questions { asked: &asked, fields: &fields };
+        Merge::new(self.runtime()?, &self.recorders, self.dedup_here(query), query, &questions)
             .carry_out(sink, control, clock)
     }
 
@@ -132,12 +147,12 @@ impl Remote {
         query.dedup.filter(|_| self.recorders.len() > 1)
     }
 
-    /// Query fields sent to each recorder. If duplicates are removed here, recorders must send all of them, and limits are kept
+    /// The query that each recorder is asked. If duplicates are removed here, recorders must send all of them, and limits are kept
     /// here.
-    fn fields(&self, query: &Query) -> Map<String, Value> {
+    fn asked(&self, query: &Query) -> Query {
         match self.dedup_here(query) {
-            Some(_) => fields(&Query { dedup: None, limits: AnswerLimits::default(), ..query.clone() }),
-            None => fields(query),
+            Some(_) => Query { dedup: None, limits: AnswerLimits::default(), ..query.clone() },
+            None => query.clone(),
         }
     }
 
@@ -148,12 +163,10 @@ impl Remote {
         query: &Query,
         control: &mut dyn Control,
     ) -> Result<Vec<(String, Value)>, RemoteError> {
-        let (fields, runtime) = (self.fields(query), self.runtime()?);
-        let tasks: Vec<_> = self
-            .recorders
-            .iter()
-            .map(|recorder| runtime.spawn(recorder.clone().look_up(what.to_owned(), fields.clone())))
-            .collect();
+        let (asked, runtime) = (self.asked(query), self.runtime()?);
+        let fields = fields(&asked);
+        let tasks: Vec<_> =
+            self.recorders.iter().map(|recorder| recorder.look_up(runtime, what, &asked, &fields)).collect();
         let (mut found, mut troubles) = (Vec::new(), Vec::new());
         for (recorder, mut task) in self.recorders.iter().zip(tasks) {
             let done = loop {
@@ -168,12 +181,12 @@ impl Remote {
                 Ok(Ok(object)) => object,
                 Ok(Err(trouble)) => {
                     let object = json!({ "trouble": trouble.to_string() });
-                    troubles.push((recorder.name.clone(), trouble));
+                    troubles.push((recorder.name().to_owned(), trouble));
                     object
                 }
                 Err(error) => return Err(RemoteError::Failed(error.to_string())),
             };
-            found.push((recorder.name.clone(), object));
+            found.push((recorder.name().to_owned(), object));
         }
         none_answered(&troubles, self.recorders.len())?;
         Ok(found)

@@ -2,6 +2,7 @@
 //!
 //! The logbook, with one line a second, tells what the recorder does, in this process or in another.
 
+mod archive;
 mod exports;
 mod interfaces;
 mod pace;
@@ -135,6 +136,11 @@ impl Metrics {
         add_gauge(&mut looked, "extractions_waiting", "Extractions waiting to start", packets.waiting());
         add_recording(&mut looked, &recording, now);
         add_store(&mut looked, store, now)?;
+        store
+            .files()
+            .archive()
+            .iter()
+            .for_each(|facts| archive::add_archive_reading(&mut looked, &facts.requests));
         let mut text = String::new();
         // Writing into a text does not fail.
         let _ = encode_registry(&mut text, &self.registry);

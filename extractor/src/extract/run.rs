@@ -64,9 +64,10 @@ impl<'q> WrittenQuery<'q> {
             progress: Progress { segments: planned.segments_in_range, ..Progress::default() },
             ..Output::new(sink, form, &filters.ports, planned.interfaces.inner, &control, &account)
         };
-        let check = query.check.then(ByteCheck::default);
+        let check = ByteCheck::default();
         let reader = |run: &Run| {
-            let altered = check.as_ref().map(|check| check.altered(run)).unwrap_or_default();
+            let is_compared = query.check || run.segment.is_unsummed();
+            let altered = if is_compared { check.altered(run) } else { Vec::new() };
             RunMatches { altered, ..read(run, range, &filters, !only_counts) }
         };
         let merged = divided.and_then(|()| {
@@ -87,7 +88,7 @@ impl<'q> WrittenQuery<'q> {
         };
         let mut report = run_queue.into_report();
         let mut completeness = planned.completeness;
-        let note = check.filter(|_| !query.is_restricted()).and_then(|check| check.note());
+        let note = if query.check && !query.is_restricted() { check.note() } else { None };
         note.into_iter().for_each(|note| completeness.note(note));
         report.unreadable.extend(lost);
         Ok(Self {
@@ -97,7 +98,12 @@ impl<'q> WrittenQuery<'q> {
             duplicates_dropped: dedup.as_ref().map_or(0, Dedup::dropped),
             dedup_notes: dedup.iter().flat_map(Dedup::notes).collect(),
             reassembly: reassembler.map(|reassembler| reassembler.account()).unwrap_or_default(),
-            work: Work { segments: planned.segments_in_store, segments_read: report.segments_read, ..work },
+            work: Work {
+                segments: planned.segments_in_store,
+                segments_read: report.segments_read,
+                segments_from_archive: report.segments_from_archive,
+                ..work
+            },
             report,
             completeness,
             rejected: planned.rejected,

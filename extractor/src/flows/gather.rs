@@ -438,6 +438,7 @@ impl<'q> Gatherer<'q> {
             let read = read(&run, self.source.range, self.source.filters, true);
             if is_first {
                 gathered.bytes_read += run.bytes();
+                gathered.is_archived |= run.segment.medium.is_archived();
                 gathered.packets_judged += read.judged;
                 gathered.unreadable.extend(read.damaged_at.iter().map(|&at| segment.unreadable_at(at)));
             }

@@ -18,6 +18,8 @@ pub(super) struct Gathered {
     pub(super) has_more: bool,
     pub(super) series: SeriesBuilder,
     pub(super) bytes_read: u64,
+    /// True if they came from an archive.
+    pub(super) is_archived: bool,
     pub(super) packets_judged: u64,
     pub(super) unreadable: Vec<Unreadable>,
     pub(super) rejected: Vec<RejectedIndex>,
@@ -37,6 +39,7 @@ impl Gathered {
             has_more: false,
             series: gathering.series(),
             bytes_read: 0,
+            is_archived: false,
             packets_judged: 0,
             unreadable: Vec::new(),
             rejected: Vec::new(),

@@ -61,7 +61,9 @@ pub(super) struct GatherOutcome {
 impl GatherOutcome {
     /// Adds the work done for a segment's parts, and the defects found.
     fn note(&mut self, gathered: &Gathered) {
-        self.work.segments_read += u64::from(gathered.bytes_read > 0);
+        let is_read = u64::from(gathered.bytes_read > 0);
+        self.work.segments_read += is_read;
+        self.work.segments_from_archive += is_read * u64::from(gathered.is_archived);
         self.work.bytes_read += gathered.bytes_read;
         self.work.packets_judged += gathered.packets_judged;
         self.has_fragments |= gathered.parts.iter().any(|part| part.body.has_fragments);

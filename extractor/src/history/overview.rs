@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 
 use netrewind_index::Index;
+use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_store::layout::FILE_HEADER_BYTES;
 use netrewind_store::store::{
     CaseFiles, CatalogFolder, HeldAccount, ListedSegment, StoreListing, StoreWriter, Unlisted,
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 use crate::answer::completeness::{Damage, identity_damage};
 use crate::history::logbook_damage::part_and_reason;
+use crate::store::hour_cache::HourCache;
 
 use super::archive_overview::ArchiveOverview;
 use super::overview_cache::OverviewCache;
@@ -31,6 +33,10 @@ pub struct Overview {
     /// Time of its creation.
     #[cfg_attr(feature = "schema", schema(value_type = String, format = "date-time"))]
     pub created: Timestamp,
+    /// The archive that has what is not in the folder; absent if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub archived: Option<ArchivedOverview>,
     /// Process that writes to it now.
     pub writer: Option<String>,
     /// Reason why the writer cannot write at the moment, if it cannot: packets are dropped meanwhile.
@@ -97,6 +103,10 @@ impl Overview {
         let (writer, trouble) = writer.map(|writer| (writer.holder, writer.trouble)).unzip();
         let (mut rewind_to, mut newest) = (None::<Timestamp>, None::<Timestamp>);
         let mut of_sealed = HashMap::new();
+        let archived = ArchivedOverview::of(store, &segments);
+        if archived.is_some() {
+            remembered.add_times(times_of_hours(store, &segments));
+        }
         for segment in &segments {
             let known = remembered.times(&segment.name);
             if known.is_none() {
@@ -133,6 +143,7 @@ impl Overview {
             store: store.root().display().to_string(),
             id: store.identity().id.clone(),
             created: store.identity().created,
+            archived,
             writer,
             trouble: trouble.flatten(),
             segments: segments.len(),
@@ -156,6 +167,41 @@ impl Overview {
             damaged,
         })
     }
+}
+
+/// An archive at a glance.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ArchivedOverview {
+    /// Its URL.
+    pub url: String,
+    /// Segments that lie in it, and not in the folder.
+    pub segments: u64,
+    /// Their bytes, with those of their indexes.
+    pub bytes: u64,
+}
+
+impl ArchivedOverview {
+    fn of(store: &Store, segments: &[ListedSegment]) -> Option<Self> {
+        let url = store.files().archive()?.url;
+        let archived = segments.iter().filter(|segment| segment.is_archived);
+        let bytes = archived.clone().map(|segment| segment.disk_bytes).sum();
+        Some(Self { url, segments: archived.count() as u64, bytes })
+    }
+}
+
+/// The times of segments in an archive, as the indexes of their hours have them.
+fn times_of_hours(store: &Store, segments: &[ListedSegment]) -> HashMap<SegmentName, (Timestamp, Timestamp)> {
+    let archived: Vec<SegmentName> =
+        segments.iter().filter(|segment| segment.is_archived).map(|segment| segment.name).collect();
+    let ports = TunnelPorts::written(&store.identity().tunnel_ports).unwrap_or_default();
+    let hours = HourCache::default().hours_of(store, &ports, &archived, 0, 0);
+    let times = |name: &SegmentName| {
+        let place = hours.place_of(name)?;
+        let facts = place.facts().filter(|facts| facts.records > 0)?;
+        Some((*name, (facts.first, facts.last)))
+    };
+    archived.iter().filter_map(times).collect()
 }
 
 /// The holds of a store at a glance.
@@ -266,13 +312,24 @@ pub struct SegmentOverview {
 impl SegmentOverview {
     /// Every segment of a store, oldest first.
     pub fn all(store: &Store) -> Vec<Self> {
-        StoreListing::of(store).segments.iter().map(|segment| Self::of(store, segment)).collect()
+        let segments = StoreListing::of(store).segments;
+        let known = match store.files().archive() {
+            Some(_) => times_of_hours(store, &segments),
+            None => HashMap::new(),
+        };
+        let of = |segment| Self::with_times(store, segment, known.get(&segment.name).copied());
+        segments.iter().map(of).collect()
     }
 
     /// One segment.
     pub fn of(store: &Store, segment: &ListedSegment) -> Self {
+        Self::with_times(store, segment, None)
+    }
+
+    fn with_times(store: &Store, segment: &ListedSegment, known: Option<(Timestamp, Timestamp)>) -> Self {
         // For one that cannot be read, the times of its packets are unknown.
-        let (first, last) = times(store, segment, &mut Vec::new()).unwrap_or_default().unzip();
+        let read = || times(store, segment, &mut Vec::new()).unwrap_or_default();
+        let (first, last) = known.or_else(read).unzip();
         let ListedSegment { name, state, file_bytes, disk_bytes, has_index, .. } = *segment;
         let state = if state == SegmentState::Open { "open" } else { "sealed" };
         Self { name, state, first, last, file_bytes, disk_bytes, has_index }

@@ -40,6 +40,11 @@ impl OverviewCache {
         locked(&self.times).get(name).copied()
     }
 
+    /// Remembers the times of these segments as well.
+    pub(super) fn add_times(&self, times: HashMap<SegmentName, (Timestamp, Timestamp)>) {
+        locked(&self.times).extend(times);
+    }
+
     /// Remembers the times of these segments, and of no others.
     pub(super) fn set_times(&self, times: HashMap<SegmentName, (Timestamp, Timestamp)>) {
         *locked(&self.times) = times;

@@ -33,8 +33,11 @@ impl Run {
         self.ranges.iter().map(|range| range.end - range.start).sum()
     }
 
-    /// Has the disk read ahead.
+    /// Has the disk read ahead, or the archive.
     pub(crate) fn prefetch(&self) {
+        if self.segment.medium.is_archived() {
+            return self.segment.medium.will_fetch(&self.ranges);
+        }
         let mut joined: Option<Range<u64>> = None;
         for range in &self.ranges {
             match &mut joined {

@@ -56,6 +56,7 @@ pub(crate) struct PlanReport {
     pub(crate) counted_bytes: u64,
     pub(crate) segments_planned: u64,
     pub(crate) segments_read: u64,
+    pub(crate) segments_from_archive: u64,
     /// Fragments that could not be judged together with the first of their packet.
     pub(crate) unlinked: u64,
 }
@@ -151,6 +152,8 @@ impl<'q> RunQueue<'q> {
                     }
                     self.report.segments_planned += 1;
                     self.report.segments_read += u64::from(!runs.is_empty());
+                    let is_fetched = !runs.is_empty() && segment.medium.is_archived();
+                    self.report.segments_from_archive += u64::from(is_fetched);
                     self.runs.insert(number, Planned { runs: runs.into_iter(), links });
                     self.push_next(number, &segment);
                 }

@@ -17,6 +17,8 @@ use netrewind_store::{Map, SegmentName, Store, locked};
 pub(crate) const PERIODS_BETWEEN_CHECKS: u32 = 8;
 /// Hours whose indexes stay open between queries: those of six weeks.
 pub(crate) const HOURS_KEPT_MAX: usize = 1024;
+/// Hours that are fetched together, if they lie in an archive.
+const HOURS_AT_A_TIME: usize = 64;
 /// Segments whose stamps a thread looks at in one go; fewer are not worth waking one.
 const NAMES_AT_A_TIME: usize = 512;
 
@@ -83,6 +85,7 @@ impl HourCache {
     ) -> KnownHours {
         let mut known = KnownHours::default();
         let mut opened = Vec::new();
+        let mut unchecked = Vec::new();
         for names in names.chunk_by(|one, next| Hour::of(one.opened) == Hour::of(next.opened)) {
             let Some(hour) = names.first().map(|name| Hour::of(name.opened)) else { continue };
             let kept = locked(&self.0).get(&hour).cloned();
@@ -90,7 +93,13 @@ impl HourCache {
                 Some(kept) if period.wrapping_sub(kept.checked_in) < PERIODS_BETWEEN_CHECKS => {
                     known.0.insert(hour, kept);
                 }
-                kept => opened.extend(open(store, ports, hour, kept.as_deref(), names)),
+                kept => unchecked.push((hour, kept, names)),
+            }
+        }
+        for hours in unchecked.chunks(HOURS_AT_A_TIME) {
+            HourFiles::of(store).will_open(hours.iter().map(|(hour, ..)| *hour));
+            for (hour, kept, names) in hours {
+                opened.extend(open(store, ports, *hour, kept.as_deref(), names));
             }
         }
         for (OpenedHour { index, stamp, .. }, sound) in opened.iter().zip(check(&opened, helpers)) {

@@ -153,6 +153,11 @@ impl Segment {
         [Self { begin: self.begin, index: Some(index), bounds, ..part(self.medium.front(end)) }, rest]
     }
 
+    /// True if it is fetched as it stands, without checksums of its own that are compared when it is read, as cold ones have.
+    pub(crate) fn is_unsummed(&self) -> bool {
+        self.medium.is_archived() && !self.medium.is_cold()
+    }
+
     /// True once nothing more will be added to it.
     pub(crate) fn is_sealed(&self) -> bool {
         self.is_sealed
@@ -176,6 +181,12 @@ impl Segment {
 
     pub(crate) fn unreadable_at(&self, offset: u64) -> Unreadable {
         let reason = match self.medium.first_lost(offset..offset.saturating_add(CAPLEN_MAX.into())) {
+            Some(_) if self.medium.is_archived() => {
+                format!(
+                    "it could not be read from the archive: {}",
+                    self.medium.unfetched().unwrap_or_default()
+                )
+            }
             Some(_) if self.medium.is_cold() => COLD_DAMAGE.to_owned(),
             Some(_) => LOST_PAGES.to_owned(),
             None if offset >= self.medium.bytes() && self.medium.fault().is_some() => {

@@ -106,6 +106,12 @@ impl SegmentCache {
         Mapped::OfHour(Segment::of_hour(name, ordinal, place).map(Box::new))
     }
 
+    /// Starts fetching segments that are about to be mapped, if they lie in an archive.
+    pub(crate) fn will_map(&self, names: impl Iterator<Item = SegmentName>) {
+        let is_new = |name: &SegmentName| self.lock().get(name).is_none_or(|kept| kept.medium.is_none());
+        self.store.will_open(names.filter(is_new));
+    }
+
     /// Maps a segment, to be checked later; `None` where it is gone.
     pub(crate) fn map(&self, name: SegmentName, ordinal: u32, use_index: bool) -> Option<Mapped> {
         if use_index && let Some(opened) = self.get(&name) {

@@ -90,6 +90,8 @@ impl Snapshot {
         let mut ordinals = 0..;
         for part in listed.chunks(MAPPED_AHEAD) {
             let mut mapped = Vec::with_capacity(part.len());
+            let unknown = part.iter().filter(|(name, _)| hours.place_of(name).is_none());
+            segment_cache.will_map(unknown.map(|(name, _)| *name));
             for ((name, _), ordinal) in part.iter().zip(&mut ordinals) {
                 if control.cancelled() {
                     return Err(ExtractError::Cancelled);
@@ -208,6 +210,7 @@ impl Snapshot {
             if control.cancelled() {
                 return Err(ExtractError::Cancelled);
             }
+            segment_cache.will_map(part.iter().map(|segment| segment.name));
             let map = |segment: &&mut Segment| segment_cache.map(segment.name, segment.ordinal, true);
             let mapped: Vec<_> = part.iter().map(map).collect();
             for (segment, mapped) in part.iter_mut().zip(mapped) {

@@ -225,6 +225,41 @@ impl Bucket {
         Ok(objects)
     }
 
+    /// The objects in a folder and below whose keys come after `after`, and before `before`, sorted.
+    pub fn list_between(
+        &self,
+        folder: &str,
+        after: &str,
+        before: Option<&str>,
+    ) -> Result<Vec<ListedObject>, BucketError> {
+        let is_within =
+            |key: &String| key.as_str() > after && before.is_none_or(|before| key.as_str() < before);
+        // Whoever lists a folder does not sort.
+        let mut objects = if self.url.folder().is_some() || after.is_empty() {
+            self.list(folder)?
+        } else {
+            let (path, after) = (self.folder_path(folder)?, self.path(after)?);
+            let mut pages = self.store.list_with_offset(path.as_ref(), &after).ready_chunks(PAGE_OBJECTS);
+            let mut objects: Vec<ListedObject> = Vec::new();
+            let is_behind = |objects: &[ListedObject]| {
+                objects.last().is_some_and(|last| before.is_some_and(|before| last.key.as_str() >= before))
+            };
+            while !is_behind(&objects)
+                && let Some(page) = self.run(folder, 0, async { Ok(pages.next().await) })?
+            {
+                for object in page {
+                    let object = object.map_err(|error| fault::of(&self.url, folder, &error))?;
+                    let key = self.key(&object.location);
+                    objects.extend(key.map(|key| ListedObject { key, bytes: object.size }));
+                }
+            }
+            objects
+        };
+        objects.retain(|object| is_within(&object.key));
+        objects.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+        Ok(objects)
+    }
+
     /// Names of the folders in a folder, sorted; those at the top for an empty name.
     pub fn folders(&self, folder: &str) -> Result<Vec<String>, BucketError> {
         let path = self.folder_path(folder)?;

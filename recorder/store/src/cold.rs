@@ -8,8 +8,10 @@
 //! `zstd -dc` gives the segment back, with the table or without it. Where the table is damaged, the frames are found by their
 //! headers.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
@@ -17,6 +19,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use zstd::bulk::Decompressor;
 use zstd::zstd_safe;
 
+use crate::archived::{ArchivedObject, LostRanges};
 use crate::locked;
 use crate::sys::Map;
 
@@ -52,17 +55,27 @@ struct Frame {
     begin: u64,
 }
 
+/// Bytes at the beginning of an archived segment that are fetched at once: the table of 500 MiB.
+const HEAD_BYTES: u64 = 16 << 10;
+
+/// The file of a cold segment.
+#[derive(Debug)]
+enum ColdBytes {
+    Mapped(Map),
+    Archived(Arc<dyn ArchivedObject>),
+}
+
 /// A cold segment, open for reading.
 pub struct ColdSegment {
-    map: Map,
+    file: ColdBytes,
     /// The frames, and a last entry for their end.
     frames: Vec<Frame>,
     /// Reason why the file cannot be read from the end of the last frame on, or why its table cannot be used.
     fault: Option<String>,
     /// The last frames that were decompressed, by number.
     kept: Mutex<VecDeque<(usize, Arc<Map>)>>,
-    /// Numbers of the frames that could not be decompressed.
-    lost: Mutex<Vec<usize>>,
+    /// The frames that could not be had, by what they hold of the segment.
+    lost: LostRanges,
 }
 
 impl fmt::Debug for ColdSegment {
@@ -74,14 +87,31 @@ impl fmt::Debug for ColdSegment {
 impl ColdSegment {
     /// Opens one that is mapped, whole.
     pub fn new(map: Map) -> Self {
-        let (frames, fault) = match table(&map) {
+        let (frames, fault) = match table(&map, map.len() as u64) {
             Ok(frames) => (frames, None),
             Err(reason) => {
                 let (frames, rest) = found_frames(&map);
                 (frames, Some(rest.unwrap_or(reason)))
             }
         };
-        Self { map, frames, fault, kept: Mutex::default(), lost: Mutex::default() }
+        Self::of_frames(ColdBytes::Mapped(map), frames, fault)
+    }
+
+    /// Opens one in an archive, by its table: an error says why that cannot be had.
+    pub(crate) fn archived(object: Arc<dyn ArchivedObject>) -> io::Result<Self> {
+        let bytes = object.bytes();
+        let mut head = object.read(0..HEAD_BYTES.min(bytes))?;
+        let end = table_end(&head).map_or(0, |end| end.min(bytes));
+        if end > head.len() as u64 {
+            head.extend(object.read(head.len() as u64..end)?);
+        }
+        let frames = table(&head, bytes);
+        let frames = frames.map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))?;
+        Ok(Self::of_frames(ColdBytes::Archived(object), frames, None))
+    }
+
+    fn of_frames(file: ColdBytes, frames: Vec<Frame>, fault: Option<String>) -> Self {
+        Self { file, frames, fault, kept: Mutex::default(), lost: LostRanges::default() }
     }
 
     /// Bytes of the segment.
@@ -91,7 +121,10 @@ impl ColdSegment {
 
     /// Bytes of the file.
     pub fn file_bytes(&self) -> u64 {
-        self.map.len() as u64
+        match &self.file {
+            ColdBytes::Mapped(map) => map.len() as u64,
+            ColdBytes::Archived(object) => object.bytes(),
+        }
     }
 
     /// What is wrong with the file, as far as known without decompressing it.
@@ -125,6 +158,9 @@ impl ColdSegment {
         }
         let end = self.frames.get(numbers.end).map_or(begin, |frame| frame.begin);
         let mut bytes = vec![0; usize::try_from(end - begin).unwrap_or(0)];
+        if self.is_archived() {
+            self.will_need(std::slice::from_ref(&range));
+        }
         let mut rest = &mut bytes[..];
         let mut decompressor = Decompressor::new().ok();
         for number in numbers {
@@ -154,38 +190,61 @@ impl ColdSegment {
 
     /// Decompresses a frame; notes it as lost, and leaves zeros, where that fails.
     fn decompress(&self, number: usize, into: &mut [u8], decompressor: Option<&mut Decompressor<'_>>) {
-        let frame = self.place(number).and_then(|(at, _)| self.map.get(span(&at)));
-        let written =
-            decompressor.zip(frame).and_then(|(it, frame)| it.decompress_to_buffer(frame, into).ok());
-        if written != Some(into.len()) {
-            into.fill(0);
-            let mut lost = locked(&self.lost);
-            if !lost.contains(&number) {
-                lost.push(number);
+        let Some((at, held)) = self.place(number) else { return };
+        let frame = match &self.file {
+            ColdBytes::Mapped(map) => {
+                map.get(span(&at)).map(Cow::Borrowed).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
             }
+            ColdBytes::Archived(object) => object.read(at).map(Cow::Owned),
+        };
+        let written = frame.and_then(|frame| match decompressor {
+            Some(decompressor) => decompressor.decompress_to_buffer(&frame, into),
+            None => Err(io::ErrorKind::OutOfMemory.into()),
+        });
+        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "a frame is damaged");
+        match written {
+            Ok(bytes) if bytes == into.len() => return,
+            Ok(_) => self.lost.add(held, &damaged()),
+            Err(error) => self.lost.add(held, &error),
         }
+        into.fill(0);
     }
 
     /// Offset in the segment of the first byte within the range that could not be decompressed. Frames that were never read are not
     /// known to be lost.
     pub fn first_lost(&self, range: Range<u64>) -> Option<u64> {
-        let lost = locked(&self.lost);
-        let held = lost.iter().filter_map(|number| Some(self.place(*number)?.1));
-        let met = held.filter(|held| held.start < range.end && range.start < held.end);
-        met.map(|held| held.start.max(range.start)).min()
+        self.lost.first_in(&range)
     }
 
-    /// Has the disk read the frames of a range ahead.
-    pub fn will_need(&self, range: &Range<u64>) {
-        let numbers = self.frames_of(range);
-        if let (Some(first), Some(end)) = (self.frames.get(numbers.start), self.frames.get(numbers.end)) {
-            self.map.will_need(span(&(first.at..end.at)));
+    /// Reason why the first frame that is lost could not be had.
+    pub(crate) fn lost_reason(&self) -> Option<String> {
+        self.lost.reason()
+    }
+
+    /// True if its frames are fetched.
+    pub(crate) fn is_archived(&self) -> bool {
+        matches!(self.file, ColdBytes::Archived(_))
+    }
+
+    /// Has the disk read the frames of ranges ahead, or fetches them.
+    pub(crate) fn will_need(&self, ranges: &[Range<u64>]) {
+        let in_file = ranges.iter().filter_map(|range| {
+            let numbers = self.frames_of(range);
+            let (first, end) = (self.frames.get(numbers.start)?, self.frames.get(numbers.end)?);
+            Some(first.at..end.at)
+        });
+        match &self.file {
+            ColdBytes::Mapped(map) => in_file.for_each(|range| map.will_need(span(&range))),
+            ColdBytes::Archived(object) => object.will_need(&in_file.collect::<Vec<_>>()),
         }
     }
 
-    /// The map of the file.
-    pub(crate) fn map(&self) -> &Map {
-        &self.map
+    /// The map of the file, if it has one.
+    pub(crate) fn map(&self) -> Option<&Map> {
+        match &self.file {
+            ColdBytes::Mapped(map) => Some(map),
+            ColdBytes::Archived(_) => None,
+        }
     }
 }
 
@@ -226,14 +285,20 @@ fn table_sum(bytes: &[u8]) -> u64 {
     xxh3_64(&covered)
 }
 
-/// The frames by the table; otherwise the reason why it cannot be used.
 /// Bytes of the segment, as the first [`TABLE_HEAD_BYTES`] of a cold file say; `None` if they are of no such file.
 pub fn segment_bytes_in(head: &[u8]) -> Option<u64> {
     let head = head.get(..TABLE_HEAD_BYTES)?;
     (head[..4] == SKIPPABLE && head[8..16] == TABLE_MAGIC).then(|| word(head, 16)).flatten()
 }
 
-fn table(file: &[u8]) -> Result<Vec<Frame>, String> {
+/// End of the table that begins so; `None` where none does.
+fn table_end(head: &[u8]) -> Option<u64> {
+    let frames = u32::from_le_bytes(*head.get(28..32)?.first_chunk()?);
+    (u64::from(frames) <= FRAMES_MAX).then(|| table_bytes(frames.into()))
+}
+
+/// The frames by the table at the beginning of a file of so many bytes; otherwise the reason why it cannot be used.
+fn table(file: &[u8], file_bytes: u64) -> Result<Vec<Frame>, String> {
     let damaged = || "its table of frames is damaged".to_owned();
     let head = file.get(..TABLE_HEAD_BYTES).ok_or_else(damaged)?;
     if head[..4] != SKIPPABLE
@@ -259,8 +324,8 @@ fn table(file: &[u8]) -> Result<Vec<Frame>, String> {
         at += u64::from(u32::from_le_bytes([size[0], size[1], size[2], size[3]]));
     }
     places.push(Frame { at, begin: segment_bytes });
-    if at != file.len() as u64 {
-        return Err(format!("it has {} bytes, but should have {at}", file.len()));
+    if at != file_bytes {
+        return Err(format!("it has {file_bytes} bytes, but should have {at}"));
     }
     Ok(places)
 }

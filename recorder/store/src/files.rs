@@ -9,7 +9,9 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::archived::{ArchiveFacts, ArchivedObject};
 use crate::time::SECOND_NS;
 use crate::{Map, Medium, Timestamp};
 
@@ -21,6 +23,9 @@ pub use system::SystemFiles;
 const FINE_TIME_NS: i64 = 100_000_000;
 /// The same for a time that may be rounded to seconds.
 const COARSE_TIME_NS: i64 = 3_000_000_000;
+
+/// The device of everything that lies in an archive.
+pub(crate) const ARCHIVE_DEVICE: u64 = u64::MAX;
 
 /// Device and inode of a file or folder, whatever its name: stat(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +71,11 @@ pub struct FileStatus {
 }
 
 impl FileStatus {
+    /// True for a file that lies in an archive.
+    pub fn is_archived(&self) -> bool {
+        self.identity.device == ARCHIVE_DEVICE
+    }
+
     /// True for a file with bytes.
     pub fn is_file(&self) -> bool {
         self.kind == FileKind::File
@@ -200,6 +210,19 @@ pub trait Files: Debug + Send + Sync {
 
     /// Makes everything on the path's file system survive a power cut: syncfs(2).
     fn sync_file_system(&self, path: &Path) -> io::Result<()>;
+
+    /// Starts fetching files that are about to be opened, where they have to be, and returns at once.
+    fn will_open(&self, _paths: &mut dyn Iterator<Item = PathBuf>) {}
+
+    /// The archive that has what is not in the folder, if there is one.
+    fn archive(&self) -> Option<ArchiveFacts> {
+        None
+    }
+
+    /// Parts of an archive whose contents are not known, each with the reason.
+    fn unlisted(&self) -> Vec<(PathBuf, String)> {
+        Vec::new()
+    }
 }
 
 /// An open file, or folder.
@@ -247,6 +270,11 @@ pub trait StoreFile: Debug + Send + Sync {
     /// The first bytes as a segment's, to be read in ranges.
     fn medium(&self, bytes: u64) -> io::Result<Medium> {
         self.map(bytes).map(Medium::mapped)
+    }
+
+    /// The object that it is in an archive, of which ranges can be fetched; `None` for any other file.
+    fn archived(&self) -> Option<Arc<dyn ArchivedObject>> {
+        None
     }
 
     /// The next bytes at or behind an offset that are not a hole; `None` where there are none. A file system that knows no holes

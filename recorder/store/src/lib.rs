@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** no threads; time is an argument, and the clocks that give it are in `clock`. Unsafe code stands in `sys`.
 
+pub mod archived;
 pub mod catalog;
 pub mod clock;
 pub mod cold;

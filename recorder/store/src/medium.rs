@@ -1,12 +1,14 @@
 //! Seam through which the bytes of a segment are read: a range of it becomes a block, which its reader owns.
 //!
-//! A segment is a file that is mapped, or a [cold](crate::cold) one, whose frames are decompressed when they are read. Whoever reads
+//! A segment is a file that is mapped, or a [cold](crate::cold) one, whose frames are decompressed when they are read, or it lies in an
+//! [archive](crate::archived), from which they are fetched. Whoever reads
 //! through [`Medium`] does not know which: a block stays whole whatever happens to the segment, and nothing is looked up again
 //! behind it. What can get lost after all, pages of a map and frames that are damaged, [`SegmentBlock::first_lost`] tells.
 
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
+use crate::archived::PlainObject;
 use crate::cold::ColdSegment;
 use crate::layout::{CAPLEN_MAX, RECORD_HEADER_BYTES, RecordHeader};
 use crate::segment::Records;
@@ -29,6 +31,8 @@ pub struct Medium {
 enum Source {
     Mapped(Arc<Map>),
     Cold(Arc<ColdSegment>),
+    /// In an archive, and not cold.
+    Archived(Arc<PlainObject>),
 }
 
 impl Default for Source {
@@ -65,6 +69,11 @@ impl Medium {
         Self { bytes: segment.bytes(), source: Source::Cold(segment) }
     }
 
+    /// A segment in an archive that is not cold.
+    pub(crate) fn archived(object: Arc<PlainObject>) -> Self {
+        Self { bytes: object.bytes(), source: Source::Archived(object) }
+    }
+
     /// Its length in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -75,18 +84,37 @@ impl Medium {
         matches!(self.source, Source::Cold(_))
     }
 
+    /// True if its bytes are fetched from an archive.
+    pub fn is_archived(&self) -> bool {
+        match &self.source {
+            Source::Mapped(_) => false,
+            Source::Cold(segment) => segment.is_archived(),
+            Source::Archived(_) => true,
+        }
+    }
+
+    /// Reason why bytes could not be fetched from the archive, if any were not.
+    pub fn unfetched(&self) -> Option<String> {
+        match &self.source {
+            Source::Mapped(_) => None,
+            Source::Cold(segment) => segment.lost_reason().filter(|_| segment.is_archived()),
+            Source::Archived(object) => object.lost().reason(),
+        }
+    }
+
     /// Bytes of its file that have to be there; fewer mean that the file was shortened.
     pub fn file_bytes(&self) -> u64 {
         match &self.source {
             Source::Mapped(_) => self.bytes,
             Source::Cold(segment) => segment.file_bytes(),
+            Source::Archived(object) => object.bytes(),
         }
     }
 
     /// What is known to be wrong with the file of a cold segment.
     pub fn fault(&self) -> Option<&str> {
         match &self.source {
-            Source::Mapped(_) => None,
+            Source::Mapped(_) | Source::Archived(_) => None,
             Source::Cold(segment) => segment.fault(),
         }
     }
@@ -107,6 +135,10 @@ impl Medium {
                 let (map, base) = segment.read(range.clone());
                 SegmentBlock { map, base, lost: segment.first_lost(range.clone()), range }
             }
+            Source::Archived(object) => {
+                let map = Arc::new(object.read(&range));
+                SegmentBlock { map, base: range.start, lost: object.lost().first_in(&range), range }
+            }
         }
     }
 
@@ -115,6 +147,7 @@ impl Medium {
         if let Source::Mapped(_) = &self.source {
             return ranges.iter().map(|range| self.read(range.clone())).collect();
         }
+        self.will_fetch(ranges);
         let mut blocks = Vec::with_capacity(ranges.len());
         for neighbours in ranges.chunk_by(|before, next| before.end == next.start) {
             if let [first, .., last] | [first @ last] = neighbours {
@@ -136,25 +169,40 @@ impl Medium {
         let range = range.start..range.end.min(self.bytes);
         match &self.source {
             Source::Mapped(map) => map.will_need(index(range.start)..index(range.end)),
-            Source::Cold(segment) => segment.will_need(&range),
+            Source::Cold(segment) => segment.will_need(&[range]),
+            Source::Archived(object) => object.will_need(&[range]),
         }
     }
 
-    fn map(&self) -> &Map {
+    /// Starts fetching ranges, which ascend, if they lie in an archive: those that are near each other are fetched in one go.
+    pub fn will_fetch(&self, ranges: &[Range<u64>]) {
         match &self.source {
-            Source::Mapped(map) => map,
+            Source::Archived(object) => object.will_need(ranges),
+            Source::Cold(segment) if segment.is_archived() => segment.will_need(ranges),
+            Source::Mapped(_) | Source::Cold(_) => {}
+        }
+    }
+
+    fn map(&self) -> Option<&Map> {
+        match &self.source {
+            Source::Mapped(map) => Some(map),
             Source::Cold(segment) => segment.map(),
+            Source::Archived(_) => None,
         }
     }
 
     /// Expects reads from front to back.
     pub fn read_in_order(&self) {
-        self.map().read_in_order();
+        if let Some(map) = self.map() {
+            map.read_in_order();
+        }
     }
 
     /// Expects reads only of what [`Self::will_need`] asks for.
     pub fn read_as_told(&self) {
-        self.map().read_as_told();
+        if let Some(map) = self.map() {
+            map.read_as_told();
+        }
     }
 
     /// The first byte within the range that was found lost: see [`SegmentBlock::first_lost`].
@@ -163,6 +211,7 @@ impl Medium {
         match &self.source {
             Source::Mapped(map) => map.first_lost(index(range.start)..index(range.end)).map(|at| at as u64),
             Source::Cold(segment) => segment.first_lost(range),
+            Source::Archived(object) => object.lost().first_in(&range),
         }
     }
 
@@ -192,6 +241,8 @@ impl Iterator for Pieces<'_> {
         if let Source::Mapped(_) = self.medium.source {
             return Some(self.medium.read(from..end));
         }
+        // The one behind it is on its way meanwhile.
+        self.medium.will_fetch(std::slice::from_ref(&(from..end.min(from.saturating_add(2 * PIECE_BYTES)))));
         let piece = self.medium.read(from..from.saturating_add(PIECE_BYTES));
         if piece.end() == end {
             return Some(piece);

@@ -12,6 +12,7 @@ mod held;
 mod hour_files;
 mod hours;
 mod identity;
+mod joined;
 mod listing;
 mod lock;
 mod mark_files;
@@ -32,6 +33,7 @@ pub use held::FileLocation;
 pub use hour_files::{DayFiles, HourFiles, SegmentStamps};
 pub use hours::{CatalogFolder, ListedHour};
 pub use identity::{FORMAT_VERSION, StoreIdentity};
+pub use joined::JoinedFiles;
 pub use listing::{ListedSegment, StoreListing, Unlisted};
 pub use lock::{StoreLock, StoreWriter};
 pub use mark_files::MarkFiles;
@@ -144,7 +146,11 @@ impl Store {
     /// Opens the store in `root` for reading. A `store.toml` that is missing or cannot be read is replaced by the defaults, and
     /// [`Self::identity_fault`] gives the reason.
     pub fn open_to_read(root: &Path) -> Result<Self, StoreError> {
-        let files: Arc<dyn Files> = Arc::new(SystemFiles);
+        Self::open_to_read_in(Arc::new(SystemFiles), root)
+    }
+
+    /// Does the same in the folder `root` of `files`.
+    pub fn open_to_read_in(files: Arc<dyn Files>, root: &Path) -> Result<Self, StoreError> {
         let is_store = || files.link_status(&root.join(SEGMENTS)).is_ok();
         let fault = match Self::open_in(files.clone(), root) {
             Err(StoreError::Missing(_)) if is_store() => "it is missing".to_owned(),
@@ -406,6 +412,11 @@ impl Store {
             return Ok(Some(OpenedSegment { file, state: SegmentState::Open, readable_bytes }));
         }
         Ok(None)
+    }
+
+    /// Starts fetching segments that are about to be opened, with their indexes, if they lie in an archive.
+    pub fn will_open(&self, names: impl Iterator<Item = SegmentName>) {
+        self.files.will_open(&mut names.flat_map(|name| [self.sealed_path(&name), self.cold_path(&name)]));
     }
 
     /// The published mark of an open segment; `None` where there is none (yet, or any more) or it is damaged.

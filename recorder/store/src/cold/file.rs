@@ -12,6 +12,9 @@ use crate::files::{FileStatus, LockKind, StoreFile};
 use crate::medium::Medium;
 use crate::sys::Map;
 
+/// Bytes of an archived segment that are fetched ahead of who reads it as a file.
+const AHEAD_BYTES: u64 = 8 << 20;
+
 /// The file of a cold segment. Reading gives the bytes of the segment; its facts are those of the file; it cannot be written.
 #[derive(Debug)]
 pub(crate) struct ColdFile {
@@ -22,9 +25,15 @@ pub(crate) struct ColdFile {
 impl ColdFile {
     /// Opens one.
     pub(crate) fn new(file: Box<dyn StoreFile>) -> io::Result<Self> {
-        let map = file.map(file.status()?.bytes)?;
-        map.read_as_told();
-        Ok(Self { segment: Arc::new(ColdSegment::new(map)), file })
+        let segment = match file.archived() {
+            Some(object) => ColdSegment::archived(object)?,
+            None => {
+                let map = file.map(file.status()?.bytes)?;
+                map.read_as_told();
+                ColdSegment::new(map)
+            }
+        };
+        Ok(Self { segment: Arc::new(segment), file })
     }
 
     /// Bytes of the segment.
@@ -50,13 +59,21 @@ impl StoreFile for ColdFile {
                 _ => Ok(0),
             };
         }
+        if self.segment.is_archived() {
+            let ahead = offset..offset.saturating_add(AHEAD_BYTES).min(self.segment.bytes());
+            self.segment.will_need(&[ahead]);
+        }
         let (map, begin) = self.segment.read(offset..end);
         if let Some(lost) = self.segment.first_lost(offset..end) {
             if lost > offset {
                 return self.read_at(&mut bytes[..usize::try_from(lost - offset).unwrap_or(0)], offset);
             }
-            let message =
-                format!("the compressed segment is damaged: bytes {lost} and the following cannot be read");
+            let message = match self.segment.lost_reason().filter(|_| self.segment.is_archived()) {
+                Some(reason) => format!("bytes {lost} and the following cannot be read: {reason}"),
+                None => format!(
+                    "the compressed segment is damaged: bytes {lost} and the following cannot be read"
+                ),
+            };
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         let index = |at: u64| usize::try_from(at - begin).unwrap_or(usize::MAX);

@@ -30,6 +30,16 @@ pub struct SegmentStamps {
 #[derive(Clone, Copy, Debug)]
 pub struct HourFiles<'s>(&'s Store);
 
+/// Name of an hour's file in its day.
+pub(super) fn name_of(hour: Hour) -> String {
+    hour.of_day() + HOUR_EXTENSION
+}
+
+/// The hour that a file in a day's folder is of; `None` for any other file.
+pub(super) fn hour_of(date: &str, file: &str) -> Option<Hour> {
+    format!("{date}T{}", file.strip_suffix(HOUR_EXTENSION)?).parse().ok()
+}
+
 /// The folder of a day, open to look at the files in it.
 #[derive(Debug)]
 pub struct DayFiles(Box<dyn StoreFile>);
@@ -51,6 +61,11 @@ impl<'s> HourFiles<'s> {
     /// Path of an hour's file.
     pub fn path(&self, hour: Hour) -> PathBuf {
         self.path_with(hour, HOUR_EXTENSION)
+    }
+
+    /// Starts fetching the files of hours that are about to be opened, if they lie in an archive.
+    pub fn will_open(&self, hours: impl Iterator<Item = Hour>) {
+        self.0.files.will_open(&mut hours.map(|hour| self.path(hour)));
     }
 
     /// An hour's file; `None` where there is none.

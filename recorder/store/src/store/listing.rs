@@ -24,6 +24,8 @@ pub struct ListedSegment {
     pub has_index: bool,
     /// True if its file is compressed.
     pub is_cold: bool,
+    /// True if it lies in an archive.
+    pub is_archived: bool,
 }
 
 /// A part of the store whose contents are unknown.
@@ -36,6 +38,11 @@ pub struct Unlisted {
 }
 
 impl Unlisted {
+    /// Parts of an archive, where these are such files.
+    pub(super) fn in_archive(files: &dyn Files) -> Vec<Self> {
+        files.unlisted().into_iter().map(|(path, reason)| Self { path, reason }).collect()
+    }
+
     pub(super) fn of(error: StoreError) -> Self {
         match error {
             StoreError::Io { path, source } => Self { path, reason: source.to_string() },
@@ -142,6 +149,7 @@ impl ListedSegment {
             disk_bytes: found.disk_bytes + cold_disk_bytes + index.map_or(0, |index| index.disk_bytes),
             has_index: index.is_some(),
             is_cold,
+            is_archived: found.is_archived(),
         }))
     }
 }
@@ -155,6 +163,7 @@ impl StoreListing {
             Ok(dates) => dates.iter().for_each(|date| listing.add_day(store, &root.join(date), date)),
             Err(error) => listing.unlisted.push(Unlisted::of(error)),
         }
+        listing.unlisted.extend(Unlisted::in_archive(&*store.files));
         listing.segments.sort_unstable_by_key(|segment| segment.name);
         listing
     }

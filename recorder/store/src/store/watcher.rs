@@ -19,6 +19,8 @@ pub struct Watcher {
     store: Store,
     root: FolderMtime,
     root_fault: Option<Unlisted>,
+    /// Parts of an archive that could not be listed.
+    archive_faults: Vec<Unlisted>,
     days: BTreeMap<String, WatchedDay>,
 }
 
@@ -63,7 +65,13 @@ fn modified_ns(files: &dyn Files, folder: &Path) -> Result<Option<i64>, StoreErr
 impl Watcher {
     /// Watches a store; nothing has been listed yet.
     pub fn new(store: &Store) -> Self {
-        Self { store: store.clone(), root: FolderMtime::default(), root_fault: None, days: BTreeMap::new() }
+        Self {
+            store: store.clone(),
+            root: FolderMtime::default(),
+            root_fault: None,
+            archive_faults: Vec::new(),
+            days: BTreeMap::new(),
+        }
     }
 
     /// Looks; true if the segments may differ from before. `period` is a number that rises, at most fifty times a second: within
@@ -80,6 +88,7 @@ impl Watcher {
             self.root = FolderMtime::default();
         }
         self.root_fault = fault;
+        self.archive_faults = Unlisted::in_archive(&*self.store.files);
         for (date, day) in &mut self.days {
             match day.refresh(&*self.store.files, &root.join(date), date, period) {
                 Ok(is_other) => {
@@ -109,7 +118,8 @@ impl Watcher {
 
     /// Parts that could not be listed at the last look.
     pub fn unlisted(&self) -> impl Iterator<Item = &Unlisted> {
-        self.days.values().filter_map(|day| day.fault.as_ref()).chain(&self.root_fault)
+        let of_days = self.days.values().filter_map(|day| day.fault.as_ref());
+        of_days.chain(&self.root_fault).chain(&self.archive_faults)
     }
 
     /// The segments, oldest first.

@@ -1,0 +1,61 @@
+//! A recorder that is asked: over HTTP, or here, in its store.
+
+use netrewind_extractor::Query;
+use serde_json::{Map, Value};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::Sender;
+use tokio::task::JoinHandle;
+
+use crate::connection::{Connection, Piece};
+use crate::error::Trouble;
+use crate::stored::StoredRecorder;
+
+/// A recorder that is asked.
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are few of them")]
+pub(super) enum AskedRecorder {
+    Distant(Connection),
+    Stored(StoredRecorder),
+}
+
+impl AskedRecorder {
+    /// The name by which users know it.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Distant(connection) => &connection.name,
+            Self::Stored(recorder) => &recorder.name,
+        }
+    }
+
+    /// Starts an answer, whose pieces come as fast as they are taken.
+    pub(super) fn start(
+        &self,
+        runtime: &Runtime,
+        query: &Query,
+        fields: &Map<String, Value>,
+        pieces: Sender<Piece>,
+    ) {
+        match self {
+            Self::Distant(connection) => {
+                drop(runtime.spawn(connection.clone().stream(fields.clone(), pieces)))
+            }
+            Self::Stored(recorder) => recorder.start(query.clone(), pieces),
+        }
+    }
+
+    /// Looks up a number of packets: `count` or `estimate`.
+    pub(super) fn look_up(
+        &self,
+        runtime: &Runtime,
+        what: &str,
+        query: &Query,
+        fields: &Map<String, Value>,
+    ) -> JoinHandle<Result<Value, Trouble>> {
+        match self {
+            Self::Distant(connection) => {
+                runtime.spawn(connection.clone().look_up(what.to_owned(), fields.clone()))
+            }
+            Self::Stored(recorder) => recorder.look_up(runtime, what, query.clone()),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! A recorder whose store is read here, such as one in an archive: its answer comes in the same pieces as one over HTTP.
+
+use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
+
+use netrewind_extractor::{
+    Answer, AnswerPacket, AnswerRecords, Control, ExtractError, Extractor, Interface, NoControl, PcapngSink,
+    Preface, Query, Sink, SinkError, Wants,
+};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::Sender;
+use tokio::task::JoinHandle;
+
+use crate::connection::Piece;
+use crate::error::Trouble;
+use crate::pcapng_stream::Blocks;
+
+/// Bytes of an answer that become a piece.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// A recorder whose store is read here.
+#[derive(Clone, Debug)]
+pub(super) struct StoredRecorder {
+    /// The id of its store.
+    pub(super) name: String,
+    extractor: Arc<Extractor>,
+}
+
+/// Ends an answer once nobody listens.
+struct WhileHeard<'s>(&'s Sender<Piece>);
+
+impl Control for WhileHeard<'_> {
+    fn cancelled(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
+/// Makes pieces of a pcapng file.
+struct PieceWriter<'s> {
+    blocks: Blocks,
+    pieces: &'s Sender<Piece>,
+}
+
+impl Write for PieceWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.blocks.feed(bytes);
+        let mut found = Vec::new();
+        while let Some(block) = self.blocks.next().map_err(io::Error::other)? {
+            found.push(block);
+        }
+        let sent = self.pieces.blocking_send(Piece::Blocks(found));
+        sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Tells first what is known before reading, as the header of an answer over HTTP does.
+struct HeadedSink<'s, W: Write> {
+    sink: PcapngSink<W>,
+    pieces: &'s Sender<Piece>,
+}
+
+impl<W: Write> Sink for HeadedSink<'_, W> {
+    fn wants(&self) -> Wants {
+        self.sink.wants()
+    }
+
+    fn begin(&mut self, preface: &Preface<'_>) -> Result<(), SinkError> {
+        let head = json!({ "complete": preface.completeness.is_complete() });
+        // Whoever does not listen any more is noticed with the first packets.
+        let _ = self.pieces.blocking_send(Piece::Head(head));
+        self.sink.begin(preface)
+    }
+
+    fn packet(&mut self, packet: &AnswerPacket<'_>) -> Result<(), SinkError> {
+        self.sink.packet(packet)
+    }
+
+    fn records(&mut self, records: &AnswerRecords<'_>) -> Result<(), SinkError> {
+        self.sink.records(records)
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        self.sink.flush()
+    }
+
+    fn know_interfaces(&mut self, interfaces: &[Interface]) {
+        self.sink.know_interfaces(interfaces);
+    }
+
+    fn finish(&mut self, answer: &Answer) -> Result<(), SinkError> {
+        self.sink.finish(answer)
+    }
+}
+
+fn trouble(error: ExtractError) -> Trouble {
+    match error {
+        ExtractError::UnknownInterface { .. } => Trouble::NoSuchInterface(error.to_string()),
+        ExtractError::Filter(_) | ExtractError::Search(_) | ExtractError::TooManyChosen(_) => {
+            Trouble::Wrong(error.to_string())
+        }
+        error => Trouble::Silent(error.to_string()),
+    }
+}
+
+impl StoredRecorder {
+    pub(super) fn new(extractor: Extractor) -> Self {
+        Self { name: extractor.store().identity().id.clone(), extractor: Arc::new(extractor) }
+    }
+
+    /// Starts an answer, whose pieces come as fast as they are taken.
+    pub(super) fn start(&self, query: Query, pieces: Sender<Piece>) {
+        let extractor = Arc::clone(&self.extractor);
+        let failed = pieces.clone();
+        let started = std::thread::Builder::new().name("recorder".to_owned()).spawn(move || {
+            let end = answer(&extractor, &query, &pieces);
+            // Whoever does not listen any more has ended.
+            let _ = pieces.blocking_send(Piece::End(end));
+        });
+        if let Err(error) = started {
+            let reason = format!("a thread could not be started: {error}");
+            let _ = failed.try_send(Piece::End(Err(Trouble::Silent(reason))));
+        }
+    }
+
+    /// Looks up a number of packets, as a recorder over HTTP does.
+    pub(super) fn look_up(
+        &self,
+        runtime: &Runtime,
+        what: &str,
+        query: Query,
+    ) -> JoinHandle<Result<Value, Trouble>> {
+        let extractor = Arc::clone(&self.extractor);
+        let is_estimate = what == "estimate";
+        runtime.spawn_blocking(move || {
+            let object = match is_estimate {
+                true => extractor.estimate(&query).map(serde_json::to_value),
+                false => extractor.count(&query, &mut NoControl).map(serde_json::to_value),
+            };
+            object.map_err(trouble)?.map_err(|error| Trouble::Silent(error.to_string()))
+        })
+    }
+}
+
+fn answer(extractor: &Extractor, query: &Query, pieces: &Sender<Piece>) -> Result<Value, Trouble> {
+    let mut output = BufWriter::with_capacity(PIECE_BYTES, PieceWriter { blocks: Blocks::default(), pieces });
+    let mut sink = HeadedSink { sink: PcapngSink::new(&mut output), pieces };
+    let answer = extractor.extract(query, &mut sink, &mut WhileHeard(pieces)).map_err(trouble)?;
+    drop(sink);
+    output.flush().map_err(|error| Trouble::Broken(error.to_string()))?;
+    Ok(json!({
+        "complete": answer.completeness.is_complete(),
+        "limit_reached": answer.completeness.limit_reached,
+        "hint": answer.hint,
+    }))
+}
