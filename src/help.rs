@@ -185,6 +185,8 @@ fn arranged_flag(flag: Arg, command: &str) -> Arg {
     let interface = if ["record", "run"].contains(&command) { "Sources" } else { "Selection" };
     let heading = match id.as_str() {
         "interface" => Some(interface),
+        // Of what is recorded, or of what is written.
+        "snaplen" if command == "extract" => Some("Output"),
         // Of a compressed segment, an age; of a token, its own.
         "after" if command == "compress" => None,
         _ if ["extcap", "add"].contains(&command) && flag.get_help_heading().is_none() => None,

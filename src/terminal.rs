@@ -88,6 +88,38 @@ fn turns_text_around(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// Style of a text on a terminal: ECMA-48, SGR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// For a head.
+    Bold,
+    /// For what should be looked at.
+    Yellow,
+}
+
+/// A text in a style, where that helps: on a terminal, unless NO_COLOR is set (https://no-color.org) or it can show none.
+pub fn styled(style: Style, text: &str, is_terminal: bool) -> String {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|name| name == "dumb");
+    if !is_terminal || is_set("NO_COLOR") || is_dumb {
+        return text.to_owned();
+    }
+    let code = if style == Style::Bold { 1 } else { 33 };
+    format!("\x1b[{code}m{text}\x1b[0m")
+}
+
+/// Prints a line on standard error that should be looked at.
+fn warn(line: impl std::fmt::Display) {
+    let is_terminal = std::io::stderr().is_terminal();
+    let _ =
+        writeln!(std::io::stderr(), "{}", styled(Style::Yellow, &printable(&line.to_string()), is_terminal));
+}
+
+/// Prints a line about an answer's completeness on standard error.
+pub fn say_completeness(line: &str) {
+    if line.starts_with("incomplete") { warn(line) } else { say(line) }
+}
+
 /// `1.2 GiB`.
 pub fn bytes(n: u64) -> String {
     bytesize::ByteSize::b(n).display().iec().to_string()
@@ -119,14 +151,14 @@ pub fn moment(seconds: f64) -> String {
     }
 }
 
-/// `3d 4h`, `2h 5m`, `7m 3s` or `12s`: the two largest units.
+/// `3 d 4 h`, `2 h 5 min`, `7 min 3 s` or `12 s`: the two largest units.
 pub fn span(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
-        (0, _, _) => format!("{hours}h {minutes}m"),
-        _ => format!("{days}d {hours}h"),
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
     }
 }
 
@@ -153,7 +185,10 @@ mod tests {
         assert_eq!(thousands(560_123.0), "560.1 k");
         assert_eq!(thousands(7.0), "7 ");
         assert_eq!(thousands(999_999.0), "1.0 M");
-        assert_eq!([span(12), span(423), span(7500), span(273_600)], ["12s", "7m 3s", "2h 5m", "3d 4h"]);
+        assert_eq!(
+            [span(12), span(423), span(7500), span(273_600)],
+            ["12 s", "7 min 3 s", "2 h 5 min", "3 d 4 h"]
+        );
         assert_eq!(bytes(3 << 29), "1.5 GiB");
     }
 }

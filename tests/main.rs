@@ -49,6 +49,7 @@ mod mcp;
 mod metrics;
 mod oracle;
 mod origins;
+mod outputs;
 mod packaged;
 mod packet_list;
 mod places;

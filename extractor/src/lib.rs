@@ -42,14 +42,15 @@ pub use extract::engine::{HELPERS_MAX, Options};
 pub use extract::follow::clock::{FollowClock, HOLD_BACK, POLL_INTERVAL};
 pub use extract::hint::{HINT_TIME_MAX, hint_time};
 pub use history::archive_overview::ArchiveOverview;
-pub use history::overview::{CatalogOverview, HeldOverview, Overview, SegmentOverview};
+pub use history::overview::{CatalogOverview, HeldOverview, InterfaceOverview, Overview, SegmentOverview};
 pub use history::overview_cache::OverviewCache;
 pub use memory::ANSWERS_BYTES_MAX;
 pub use netrewind_store::time::Span;
 pub use plan::tunnel_terms::TunnelDemands;
 pub use query::{AnswerLimits, DEDUP_WINDOW_MAX, DedupWindow, JoinedFilter, Query, TimeRange};
 pub use sink::{
-    AnswerPacket, AnswerRecords, CountSink, PcapSink, PcapngSink, Preface, SECRETS_BYTES_MAX, Sink, Wants,
+    AnswerPacket, AnswerRecords, CountSink, PcapSink, PcapngSink, Preface, SECRETS_BYTES_MAX, Sink,
+    TruncatingSink, Wants,
 };
 pub use stream::{Chunk, Ends, Speaker, Stream, StreamEnd};
 pub use transform::dedup::{DEDUP_PACKETS_MAX, Dedup};

@@ -3,10 +3,12 @@
 mod count;
 mod pcap;
 mod pcapng;
+mod truncating;
 
 pub use count::CountSink;
 pub use pcap::PcapSink;
 pub use pcapng::{PcapngSink, SECRETS_BYTES_MAX};
+pub use truncating::TruncatingSink;
 
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_store::layout::RECORD_HEADER_BYTES;

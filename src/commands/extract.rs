@@ -1,31 +1,32 @@
 //! `netrewind extract`: exactly the packets of a query, as a capture file.
 
+mod compressed;
 mod events;
 mod evidence;
 mod hits;
 mod keylog;
+mod opened_output;
 mod output;
+mod own_name;
 
 use std::fs::{DirBuilder, File};
-use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use netrewind_cases::{EvidenceSource, HashingWriter};
+use netrewind_cases::EvidenceSource;
 use netrewind_extractor::flows::FlowId;
-use netrewind_extractor::packet_list::TextSink;
 use netrewind_extractor::time_text::in_zone;
-use netrewind_extractor::{Answer, AnswerLimits, DedupWindow, Estimate, PcapSink, PcapngSink, Query, Sink};
+use netrewind_extractor::{Answer, AnswerLimits, DedupWindow, Estimate, Query};
 
 use self::events::{EventTimes, LogKind, LoggedEvent};
-use self::evidence::{Evidence, OpenedManifest};
+use self::evidence::Evidence;
 pub use self::evidence::{manifest_path, signature_path};
 use self::hits::OpenedHits;
-use self::output::{OutputKind, io_error, named, standard_output};
-use super::destination::Destination;
-use super::following::FollowingClock;
+use self::opened_output::{AnswerForm, OpenedOutput};
+use self::own_name::own_name;
 use super::hint;
 use super::keys;
 use super::progress::ProgressDisplay;
@@ -33,9 +34,6 @@ use super::query::{self, QueryArguments, workers};
 use super::target::{NoAnswer, QueryTarget, TargetArguments};
 use crate::outcome::{Failure, Outcome};
 use crate::{arguments, clock, signals, terminal};
-
-/// Bytes of the answer gathered before they are written.
-const OUTPUT_BUFFER_BYTES: usize = 1 << 18;
 
 /// Other ways to select packets than by a log of events.
 const OTHER_SELECTIONS: [&str; 7] = ["from", "to", "around", "search", "flow", "community_id", "follow"];
@@ -110,6 +108,9 @@ pub struct ExtractArguments {
     /// Put the TLS secrets in this file (SSLKEYLOGFILE) into the answer, so that Wireshark decrypts it: pcapng only
     #[arg(long, value_name = "FILE", conflicts_with_all = ["count", "estimate"])]
     keylog: Option<PathBuf>,
+    /// Bytes kept of each packet, which keeps its true length; 0 keeps all [default: all]
+    #[arg(long, value_name = "N", value_parser = arguments::snaplen, conflicts_with_all = ["count", "estimate"])]
+    snaplen: Option<u32>,
     /// Stop after this many packets
     #[arg(long, value_name = "N", value_parser = arguments::count)]
     max_packets: Option<u64>,
@@ -142,9 +143,10 @@ pub struct ExtractArguments {
     /// Print neither completeness nor progress
     #[arg(long, short)]
     quiet: bool,
-    /// The file to write; - for standard output. A new file can be read by its owner alone (0600); an existing one keeps
-    /// its mode, and a link keeps pointing at it
-    #[arg(long, short, value_name = "FILE", required_unless_present_any = ["count", "estimate", "each"])]
+    /// The file to write, compressed if its name ends in .gz or .zst; - for standard output. A new file can be read by its owner
+    /// alone (0600); an existing one keeps its mode, and a link keeps pointing at it [default: standard output if that is piped,
+    /// else a new file, named by range and filter]
+    #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
@@ -163,7 +165,12 @@ pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
             "standard output is a terminal: write to a file with -o FILE, or pipe the output to another program",
         ));
     }
-    if arguments.manifest && arguments.output.as_deref() == Some(Path::new("-")) {
+    // A terminal has no use for packets, and whoever pipes them wants no file.
+    let is_named = arguments.output.is_some() || arguments.each.is_some();
+    let names_itself = !is_named && is_binary && io::stdout().is_terminal();
+    let is_stdout =
+        !names_itself && arguments.output.as_deref().is_none_or(|output| output == Path::new("-"));
+    if arguments.manifest && arguments.each.is_none() && is_stdout {
         return Err(Failure::usage(
             "--manifest is written beside a file, and standard output has no name: write to a file with -o FILE",
         ));
@@ -187,13 +194,23 @@ pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
         QueryTarget::Archived(target) => EvidenceSource::Recorders(vec![target.url()]),
         QueryTarget::Remote(_) => EvidenceSource::Recorders(arguments.target.url.clone()),
     };
-    let evidence = arguments.manifest.then_some(Evidence { source, signer });
-    let form = AnswerForm { evidence: evidence.as_ref(), secrets: &secrets };
+    let evidence = arguments.manifest.then_some(Evidence { source, signer, snaplen: arguments.snaplen });
+    let form = AnswerForm {
+        evidence: evidence.as_ref(),
+        secrets: &secrets,
+        format: arguments.format.as_deref(),
+        snaplen: arguments.snaplen,
+        follows: arguments.follow,
+    };
     let is_silent = arguments.quiet || arguments.json || arguments.follow;
     let mut control = ProgressDisplay::new(stop, is_silent, arguments.query.zone()?);
     let is_written = !arguments.estimate && !arguments.count && arguments.each.is_none();
-    let output = arguments.output.as_deref().unwrap_or(Path::new("-"));
-    let output = is_written.then(|| OpenedOutput::open(output, arguments, form)).transpose();
+    let own_name = (is_written && names_itself).then(|| {
+        let is_pcapng = arguments.keylog.is_some() || arguments.format.as_deref() == Some("pcapng");
+        own_name(&query, if is_pcapng { "pcapng" } else { "pcap" })
+    });
+    let output = arguments.output.as_deref().or(own_name.as_deref()).unwrap_or(Path::new("-"));
+    let output = is_written.then(|| OpenedOutput::open(output, form)).transpose();
     let output = match output {
         Err(NoAnswer::ReaderGone) => return Ok(Outcome::Done),
         Err(NoAnswer::Because(failure)) => return Err(failure),
@@ -236,7 +253,7 @@ pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
     }
     let begun = Instant::now();
     let answer = match (output, &mut hits) {
-        (Some(output), hits) => output.extract(&target, &query, arguments, &mut control, hits.as_mut()),
+        (Some(output), hits) => output.extract(&target, &query, &mut control, hits.as_mut()),
         (None, Some(hits)) => hits.count(&target, &query, &mut control),
         (None, None) => target.count(&query, &mut control),
     };
@@ -251,8 +268,10 @@ pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
             if answer.packets == 0 && !arguments.quiet && !arguments.follow {
                 target.add_hint(&query, &mut answer, begun.elapsed());
             }
-            let outcome = report_answer(arguments, &answer, begun.elapsed())?;
-            Ok(outcome)
+            if let Some(name) = own_name.filter(|_| !arguments.json) {
+                terminal::say(format_args!("{}:", name.display()));
+            }
+            report_answer(arguments, &answer, begun.elapsed())
         }
         // Whoever read the answer has seen enough.
         Err(NoAnswer::ReaderGone) => Ok(Outcome::Done),
@@ -320,9 +339,8 @@ fn extract_each(
     for event in events {
         let output = folder.join(format!("{}.{extension}", event.name));
         let begun = Instant::now();
-        let opened = OpenedOutput::open(&output, arguments, form);
-        let written =
-            opened.and_then(|opened| opened.extract(target, &event.query(asked), arguments, control, None));
+        let opened = OpenedOutput::open(&output, form);
+        let written = opened.and_then(|opened| opened.extract(target, &event.query(asked), control, None));
         let answer = match written {
             Ok(answer) => answer,
             Err(NoAnswer::ReaderGone) => return Ok(outcome),
@@ -337,101 +355,6 @@ fn extract_each(
         }
     }
     Ok(outcome)
-}
-
-/// Where an answer is written to: standard output, or a file that is complete or not there at all.
-struct OpenedOutput<'e> {
-    name: PathBuf,
-    file: File,
-    /// `None` for standard output.
-    destination: Option<Destination>,
-    manifest: Option<OpenedManifest<'e>>,
-    kind: OutputKind,
-    secrets: &'e [u8],
-}
-
-/// What an answer comes with.
-#[derive(Clone, Copy)]
-struct AnswerForm<'e> {
-    evidence: Option<&'e Evidence>,
-    /// TLS secrets in it.
-    secrets: &'e [u8],
-}
-
-impl<'e> OpenedOutput<'e> {
-    fn open(output: &Path, arguments: &ExtractArguments, form: AnswerForm<'e>) -> Result<Self, NoAnswer> {
-        let name = output.to_owned();
-        let kind = OutputKind::of(output, arguments.format.as_deref());
-        let AnswerForm { evidence, secrets } = form;
-        if !secrets.is_empty() && kind != OutputKind::Pcapng {
-            return Err(NoAnswer::Because(Failure::usage(
-                "--keylog needs a pcapng file, a pcap file has no room for secrets: name it FILE.pcapng, or give --format pcapng",
-            )));
-        }
-        if output == Path::new("-") {
-            let file = standard_output().map_err(io_error)?;
-            return Ok(Self { name, file, destination: None, manifest: None, kind, secrets });
-        }
-        let opened = Destination::open(output, arguments.follow);
-        let (file, destination) = opened.map_err(|error| named(output, &error))?;
-        let manifest = evidence.map(|evidence| OpenedManifest::open(output, &file, evidence)).transpose();
-        let manifest = match manifest {
-            Ok(manifest) => manifest,
-            Err(error) => {
-                // What went wrong first is told.
-                let _ = destination.give_up();
-                return Err(named(output, &error).into());
-            }
-        };
-        Ok(Self { name, file, destination: Some(destination), manifest, kind, secrets })
-    }
-
-    /// The folders in which files are put in their places.
-    fn folders(&self) -> impl Iterator<Item = PathBuf> {
-        let of_file = self.destination.as_ref().and_then(Destination::folder);
-        of_file.into_iter().chain(self.manifest.as_ref().and_then(OpenedManifest::folder))
-    }
-
-    /// Writes the answer.
-    fn extract(
-        self,
-        target: &QueryTarget,
-        query: &Query,
-        arguments: &ExtractArguments,
-        control: &mut ProgressDisplay,
-        hits: Option<&mut OpenedHits>,
-    ) -> Result<Answer, NoAnswer> {
-        let Self { name, file, destination, manifest, kind, secrets } = self;
-        let reader = file.try_clone().map_err(io_error)?;
-        let output: Box<dyn Write> = match &manifest {
-            Some(manifest) => Box::new(HashingWriter::new(file, &manifest.tally, None)),
-            None => Box::new(file),
-        };
-        let file = BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, output);
-        let mut sink: Box<dyn Sink> = match kind {
-            OutputKind::Pcap => Box::new(PcapSink::new(file)),
-            OutputKind::Pcapng => Box::new(PcapngSink::new(file).with_secrets(secrets.to_vec())),
-            OutputKind::Text => Box::new(TextSink::new(file)),
-        };
-        let clock = arguments.follow.then(|| FollowingClock::new(reader));
-        let mut extract = |sink: &mut dyn Sink| target.extract(query, sink, control, clock.as_ref());
-        let answer = match hits {
-            Some(hits) => hits.counting(sink.as_mut(), extract),
-            None => extract(sink.as_mut()),
-        };
-        drop(sink);
-        let kept = match destination {
-            Some(destination) if answer.is_ok() => destination.keep(),
-            Some(destination) => destination.give_up(),
-            None => Ok(()),
-        };
-        let kept = match (manifest, &answer) {
-            (Some(manifest), Ok(answer)) => kept.and_then(|()| manifest.keep(query, answer)),
-            (Some(manifest), Err(_)) => manifest.give_up(),
-            (None, _) => kept,
-        };
-        answer.and_then(|answer| Ok(kept.map_err(|error| named(&name, &error)).map(|()| answer)?))
-    }
 }
 
 fn print_estimate(estimate: &Estimate, json: bool) -> Result<(), Failure> {
@@ -478,7 +401,7 @@ fn report_answer(arguments: &ExtractArguments, answer: &Answer, took: Duration) 
         ));
     }
     let zone = arguments.query.zone()?;
-    answer.completeness.lines().iter().for_each(|line| terminal::say(in_zone(line, &zone)));
+    answer.completeness.lines().iter().for_each(|line| terminal::say_completeness(&in_zone(line, &zone)));
     answer.hint.iter().map(hint::line).for_each(terminal::say);
     Ok(outcome)
 }

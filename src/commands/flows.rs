@@ -1,5 +1,6 @@
 //! `netrewind flows`: conversations, hosts, ports and applications.
 
+mod fitted;
 mod rows;
 
 use std::io::{self, IsTerminal, Write};
@@ -17,7 +18,9 @@ use super::hint;
 use super::progress::ProgressDisplay;
 use super::query::{self, QueryArguments, failure, options, workers};
 use crate::outcome::{Failure, Outcome};
+use crate::terminal::Style;
 use crate::{signals, terminal};
+use fitted::{FittedTable, fit};
 use rows::Row;
 
 const EXAMPLES: &str = "\
@@ -36,6 +39,9 @@ its idle time (TCP 5 minutes, UDP 2, ICMP 1) or a new connection begins. Of pack
 vlan, vni, application, sni, http_host, ua, dns, ja4, alpn, ssh, community_id; a wrong one lists all of them.
 Packets and bytes are exactly those of the range that the filter accepts. Bytes are those on the wire.
 Whether the answer is complete stands on standard error and in the exit status: 0 complete, 1 incomplete.";
+
+/// Columns of a terminal that does not say.
+const TERMINAL_COLUMNS: usize = 80;
 
 /// Arguments of `netrewind flows`.
 #[derive(Debug, clap::Args)]
@@ -71,9 +77,18 @@ pub struct FlowsArguments {
     /// A table, JSON lines, or CSV with a head
     #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = ["table", "json", "csv"])]
     format: String,
+    /// Print JSON lines: the same as --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
     /// Print neither completeness nor progress
     #[arg(long, short)]
     quiet: bool,
+}
+
+impl FlowsArguments {
+    fn format(&self) -> &str {
+        if self.json { "json" } else { &self.format }
+    }
 }
 
 /// Runs the command.
@@ -117,7 +132,7 @@ pub fn run(arguments: &FlowsArguments) -> Result<Outcome, Failure> {
         let is_empty = answer.totals.conversations == 0 && flows.search.is_none() && !arguments.quiet;
         let until = Instant::now() + hint_time(begun.elapsed());
         let hint = is_empty.then(|| extractor.hint(&query, &|| Instant::now() >= until)).flatten();
-        print(&answer.flows, &arguments.format, &zone)?;
+        print(&answer.flows, arguments, &zone)?;
         let what = ListSummary {
             listed: answer.flows.len() as u64,
             all: Some(answer.totals.conversations),
@@ -134,9 +149,9 @@ pub fn run(arguments: &FlowsArguments) -> Result<Outcome, Failure> {
     let answer = extractor.summary(&query, &summary, &mut control).map_err(|error| ended(&control, error))?;
     control.end();
     let listed = match arguments.top.as_str() {
-        "hosts" => print(&answer.top.hosts, &arguments.format, &zone)?,
-        "ports" => print(&answer.top.ports, &arguments.format, &zone)?,
-        _ => print(&answer.top.applications, &arguments.format, &zone)?,
+        "hosts" => print(&answer.top.hosts, arguments, &zone)?,
+        "ports" => print(&answer.top.ports, arguments, &zone)?,
+        _ => print(&answer.top.applications, arguments, &zone)?,
     };
     let told = ListSummary { listed, all: None, approximate: answer.approximate };
     Ok(report_flows(arguments, &told, &answer.completeness, &zone))
@@ -164,18 +179,27 @@ fn report_flows(
                 "approximate: there were more hosts or open conversations than fit in memory, or catalog records that the filter cannot be checked against",
             );
         }
-        completeness.lines().iter().for_each(|line| terminal::say(in_zone(line, zone)));
+        completeness.lines().iter().for_each(|line| terminal::say_completeness(&in_zone(line, zone)));
     }
     if completeness.is_sound() { Outcome::Done } else { Outcome::Incomplete }
 }
 
 /// Prints a list, and returns its length.
-fn print<R: Row + Serialize>(rows: &[R], format: &str, zone: &TimeZone) -> Result<u64, Failure> {
-    let output = io::stdout().lock();
-    let printed = match format {
-        "json" => print_json(rows, io::BufWriter::new(output)),
-        "csv" => print_csv(rows, io::BufWriter::new(output)),
-        _ => print_table(rows, io::stdout().is_terminal(), zone, io::BufWriter::new(output)),
+fn print<R: Row + Serialize>(
+    rows: &[R],
+    arguments: &FlowsArguments,
+    zone: &TimeZone,
+) -> Result<u64, Failure> {
+    let output = io::BufWriter::new(io::stdout().lock());
+    let printed = match arguments.format() {
+        "json" => print_json(rows, output),
+        "csv" => print_csv(rows, output),
+        _ if io::stdout().is_terminal() => {
+            let notes = print_fitted(rows, zone, output)?;
+            notes.iter().filter(|_| !arguments.quiet).for_each(terminal::say);
+            Ok(())
+        }
+        _ => print_table(rows, zone, output),
     };
     match printed {
         // Whoever read the list has seen enough.
@@ -206,25 +230,56 @@ fn print_csv<R: Row>(rows: &[R], output: impl Write) -> io::Result<()> {
     writer.flush()
 }
 
-fn print_table<R: Row>(
-    rows: &[R],
-    is_terminal: bool,
-    zone: &TimeZone,
-    mut output: impl Write,
-) -> io::Result<()> {
+/// Prints a table for a person, and returns what to say about it.
+fn print_fitted<R: Row>(rows: &[R], zone: &TimeZone, mut output: impl Write) -> io::Result<Vec<String>> {
+    let mut cells: Vec<Vec<String>> = rows.iter().map(|row| row.columns(true, zone)).collect();
+    let mut notes = Vec::new();
+    if let Some(start) = R::COLUMNS.iter().position(|column| column.name == "START") {
+        notes.extend(shorten_times(&mut cells, start));
+    }
+    let width = Table::new().width().map_or(TERMINAL_COLUMNS, usize::from);
+    let FittedTable { lines, left_out } = fit(R::COLUMNS, &cells, width);
+    for (number, line) in lines.iter().enumerate() {
+        let line = terminal::printable(line);
+        match number {
+            0 => writeln!(output, "{}", terminal::styled(Style::Bold, &line, io::stdout().is_terminal()))?,
+            _ => writeln!(output, "{line}")?,
+        }
+    }
+    output.flush()?;
+    if !left_out.is_empty() {
+        let names = left_out.join(", ");
+        notes.push(format!("no room for {names}: a wider terminal, a pipe, or --format csv shows them"));
+    }
+    Ok(notes)
+}
+
+/// Leaves of times what tells them apart: the time of day to the second and, unless all are of one day, the day. Returns what to say.
+fn shorten_times(rows: &mut [Vec<String>], column: usize) -> Option<String> {
+    // 2026-11-22T09:31:01.628448290Z
+    let part = |row: &Vec<String>, range| row.get(column).and_then(|time| time.get(range)).map(str::to_owned);
+    let first = rows.first().and_then(|row| part(row, 0..10))?;
+    let is_one_day = rows.iter().all(|row| part(row, 0..10).as_ref() == Some(&first));
+    for row in rows.iter_mut() {
+        let (day, time) = (part(row, 5..10)?, part(row, 11..19)?);
+        if let Some(cell) = row.get_mut(column) {
+            *cell = if is_one_day { time } else { format!("{day} {time}") };
+        }
+    }
+    is_one_day.then(|| format!("times are of {first}"))
+}
+
+/// Prints a table for a program: every column, times in full.
+fn print_table<R: Row>(rows: &[R], zone: &TimeZone, mut output: impl Write) -> io::Result<()> {
     let mut table = Table::new();
-    if is_terminal {
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-    } else {
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    }
-    table.set_header(R::COLUMNS.iter().map(|(name, _)| *name));
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(R::COLUMNS.iter().map(|column| column.name));
     for row in rows {
-        table.add_row(row.columns(is_terminal, zone));
+        table.add_row(row.columns(false, zone));
     }
-    for (column, (_, is_number)) in table.column_iter_mut().zip(R::COLUMNS) {
-        if *is_number {
-            column.set_cell_alignment(CellAlignment::Right);
+    for (cells, column) in table.column_iter_mut().zip(R::COLUMNS) {
+        if column.is_number {
+            cells.set_cell_alignment(CellAlignment::Right);
         }
     }
     for line in table.lines() {

@@ -173,7 +173,7 @@ fn add(arguments: &AddArguments) -> Result<Outcome, Failure> {
             terminal::bytes(bytes)
         ));
         let zone = query.zone()?;
-        answer.completeness.lines().iter().for_each(|line| terminal::say(in_zone(line, &zone)));
+        answer.completeness.lines().iter().for_each(|line| terminal::say_completeness(&in_zone(line, &zone)));
     }
     Ok(if answer.completeness.is_sound() { Outcome::Done } else { Outcome::Incomplete })
 }

@@ -38,6 +38,9 @@ pub struct ImportArguments {
     store: StoreArgument,
     #[command(flatten)]
     writing: WritingArguments,
+    /// Print the account as one JSON object on the last line of standard output
+    #[arg(long)]
+    json: bool,
     /// Capture files; - for standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -97,7 +100,11 @@ pub fn run(arguments: &ImportArguments) -> Result<Outcome, Failure> {
     )?;
     indexer.finish();
     line.clear();
-    report_import(&imported, &unopened, config.budget_bytes, &stop)
+    let outcome = report_import(&imported, &unopened, config.budget_bytes, &stop)?;
+    if arguments.json {
+        terminal::print(terminal::object(&in_json(&imported, &unopened))?)?;
+    }
+    Ok(outcome)
 }
 
 /// Checks that a file can be read, without consuming any of it: a pipe is opened once, when its turn comes.
@@ -144,6 +151,26 @@ fn show(line: &mut StatusLine, account: &Account) {
         let packets = terminal::thousands(account.received as f64);
         line.show(&format!("{packets}packets, {}", terminal::bytes(account.bytes)));
     }
+}
+
+/// The account, with the words of `record --json`, and the fault of each file that has one.
+fn in_json(imported: &netrewind_recorder::recorder::Import, unopened: &[String]) -> serde_json::Value {
+    let Account { received, written, dropped, bytes, segments } = imported.account;
+    let file = |source: &ImportedSource| {
+        let error = source.error.as_ref().map(ToString::to_string);
+        serde_json::json!({"name": source.name, "received": source.records, "error": error})
+    };
+    let files: Vec<_> = imported.sources.iter().map(file).collect();
+    serde_json::json!({
+        "received": received,
+        "written": written,
+        "dropped": { "kernel": dropped.kernel, "disk": dropped.disk },
+        "bytes": bytes,
+        "segments": segments,
+        "expired": imported.expired_packets,
+        "files": files,
+        "unopened": unopened,
+    })
 }
 
 /// Remedy for contents that are not kept.

@@ -2,7 +2,7 @@
 
 use jiff::tz::TimeZone;
 use netrewind_extractor::time_text::in_zone;
-use netrewind_extractor::{Damage, Overview};
+use netrewind_extractor::{Damage, InterfaceOverview, Overview};
 use netrewind_store::Drops;
 use netrewind_store::time::SECOND_NS;
 
@@ -63,7 +63,17 @@ fn print_overview(overview: &Overview, zone: &TimeZone) -> std::io::Result<()> {
         overview.segments, overview.open_segments, overview.without_index
     );
     print("segments", kept)?;
-    print("disk", terminal::bytes(overview.disk_bytes))?;
+    let disk = terminal::bytes(overview.disk_bytes);
+    match overview.budget_bytes {
+        Some(budget) => {
+            let share = terminal::percent(overview.disk_bytes as f64 / budget.max(1) as f64);
+            print("disk", format!("{disk}, {share} of the budget of {}", terminal::bytes(budget)))?;
+        }
+        None => print("disk", disk)?,
+    }
+    if let Some(seconds) = overview.reach_seconds {
+        print("forecast", format!("at this rate it will reach back {}", terminal::span(seconds as u64)))?;
+    }
     if let Some(archive) = &overview.archived {
         let text = format!(
             "{}: {} segments that are not in the folder, {}",
@@ -124,6 +134,15 @@ fn print_overview(overview: &Overview, zone: &TimeZone) -> std::io::Result<()> {
     if let (Some(packets), Some(bits)) = (overview.packets_per_second, overview.bits_per_second) {
         let rates = format!("{}packets/s, {}bit/s", terminal::thousands(packets), terminal::thousands(bits));
         print("rate", rates)?;
+    }
+    for InterfaceOverview { name, received_last_day, dropped_last_day } in &overview.interfaces {
+        let Drops { kernel, disk } = *dropped_last_day;
+        let received = terminal::thousands(*received_last_day as f64);
+        let dropped = match dropped_last_day.total() {
+            0 => "none dropped".to_owned(),
+            _ => format!("{kernel} dropped by the kernel, {disk} by the disk"),
+        };
+        print("interface", format!("{name}: {received}packets in the last 24 hours, {dropped}"))?;
     }
     let Drops { kernel, disk } = overview.dropped_last_day;
     print("dropped", format!("{kernel} by the kernel, {disk} by the disk in the last 24 hours"))?;

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use netrewind_extractor::ViewMode;
+use netrewind_extractor::time_text::in_zone;
 use netrewind_filter::CompileLimits;
 use netrewind_http::access::{CHANCE_BYTES, Grant, Scope, TokenEntry, Tokens, TokensError};
 use netrewind_store::Timestamp;
 
 use super::query::own_workers;
-use crate::clock;
 use crate::outcome::{Failure, Outcome};
-use crate::terminal;
+use crate::{arguments, clock, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -44,9 +44,22 @@ enum TokenCommand {
     /// Make a token, and print it once
     Add(Box<Add>),
     /// List the tokens of a file, without any secret
-    List(TokensFile),
+    List(ListTokens),
     /// Remove a token: it becomes invalid within seconds
     Remove(Remove),
+}
+
+/// Arguments of `netrewind token list`.
+#[derive(Debug, clap::Args)]
+struct ListTokens {
+    #[command(flatten)]
+    file: TokensFile,
+    /// Time zone of printed times: UTC, local, or a zone such as Europe/Rome or +02:00
+    #[arg(long, value_name = "ZONE", default_value = "UTC", allow_hyphen_values = true)]
+    tz: String,
+    /// Print one JSON object; its times are in UTC
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -92,7 +105,7 @@ struct Remove {
 pub fn run(arguments: &TokenArguments) -> Result<Outcome, Failure> {
     match &arguments.command {
         TokenCommand::Add(arguments) => add(arguments),
-        TokenCommand::List(file) => list(file),
+        TokenCommand::List(arguments) => list(arguments),
         TokenCommand::Remove(arguments) => {
             Tokens::change(&arguments.file.tokens, |tokens| tokens.remove(&arguments.name))
                 .map_err(failure)?;
@@ -130,9 +143,14 @@ fn add(arguments: &Add) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-fn list(file: &TokensFile) -> Result<Outcome, Failure> {
-    let now = clock::now();
-    let tokens = Tokens::load(&file.tokens).map_err(failure)?;
+fn list(arguments: &ListTokens) -> Result<Outcome, Failure> {
+    let (now, zone) = (clock::now(), arguments::zone(&arguments.tz)?);
+    let tokens = Tokens::load(&arguments.file.tokens).map_err(failure)?;
+    if arguments.json {
+        let grants: Vec<&Grant> = tokens.entries().iter().map(|entry| &entry.grant).collect();
+        terminal::print(terminal::object(&serde_json::json!({ "tokens": grants }))?)?;
+        return Ok(Outcome::Done);
+    }
     for TokenEntry { grant, .. } in tokens.entries() {
         let scopes: Vec<&str> = grant.scopes.iter().map(|scope| scope.name()).collect();
         let expires = match grant.expires {
@@ -146,13 +164,14 @@ fn list(file: &TokensFile) -> Result<Outcome, Failure> {
             ViewMode::Any => " (of any packet in it)",
         };
         let filter = grant.joined().map(|joined| format!("  only {}{view}", joined.filter));
-        terminal::print(format_args!(
+        let line = format!(
             "{}  {}  created {}  {expires}{}",
             grant.name,
             scopes.join(","),
             grant.created,
             filter.unwrap_or_default()
-        ))?;
+        );
+        terminal::print(in_zone(&line, &zone))?;
     }
     Ok(Outcome::Done)
 }

@@ -1,6 +1,6 @@
 //! Overview of a store: its content, and how far back one can rewind.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
 
 use netrewind_index::Index;
@@ -9,6 +9,7 @@ use netrewind_store::layout::FILE_HEADER_BYTES;
 use netrewind_store::store::{
     CaseFiles, CatalogFolder, HeldAccount, ListedSegment, StoreListing, StoreWriter, Unlisted,
 };
+use netrewind_store::time::{DAY_SECONDS, SECOND_NS};
 use netrewind_store::{Drops, SegmentError, SegmentName, SegmentState, Store, StoreError, Timestamp};
 use serde::Serialize;
 
@@ -17,8 +18,10 @@ use crate::history::logbook_damage::part_and_reason;
 use crate::store::hour_cache::HourCache;
 
 use super::archive_overview::ArchiveOverview;
-use super::overview_cache::OverviewCache;
+use super::overview_cache::{LaneCounts, OverviewCache};
 
+/// Least time between segments that a forecast is made of.
+const REACH_SECONDS_MIN: f64 = 60.0;
 /// Bytes of an index that tell when its packets are from.
 const INDEX_HEAD_BYTES: u64 = 4096;
 
@@ -71,6 +74,17 @@ pub struct Overview {
     pub packets_per_second: Option<f64>,
     /// Their bits.
     pub bits_per_second: Option<f64>,
+    /// Disk space that the recorder keeps the store within; absent if it has no budget.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub budget_bytes: Option<u64>,
+    /// Seconds that the store will reach back once it is full, if packets go on coming as in the last 24 hours; absent while nothing is
+    /// recorded, or too little is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub reach_seconds: Option<f64>,
+    /// Interfaces whose lanes the logbook tells of in the last 24 hours.
+    pub interfaces: Vec<InterfaceOverview>,
     /// Packets dropped in the last 24 hours.
     pub dropped_last_day: Drops,
     /// Highest fill level of a lane's kernel ring in the last 24 hours, from 0 to 1, if packets came through one: at 1 the
@@ -137,6 +151,10 @@ impl Overview {
         let listed_bytes = || segments.iter().map(|segment| segment.disk_bytes).sum();
         let records =
             writer.as_deref().is_some_and(|writer| writer.contains("record") || writer.contains("run,"));
+        let budget_bytes = CaseFiles::of(store).limits().ok().and_then(|limits| limits.budget_bytes);
+        let held_bytes = held.map_or(0, |held| held.bytes);
+        let disk_bytes = store.disk_bytes().unwrap_or_else(|_| listed_bytes());
+        let reach = || reach_seconds(store, &segments, (budget_bytes, disk_bytes, held_bytes), now);
         let is_open = |segment: &&ListedSegment| segment.state == SegmentState::Open;
         let open_segments = segments.iter().filter(is_open).count();
         Ok(Self {
@@ -152,7 +170,7 @@ impl Overview {
                 .iter()
                 .filter(|s| !s.has_index && s.state == SegmentState::Sealed)
                 .count(),
-            disk_bytes: store.disk_bytes().unwrap_or_else(|_| listed_bytes()),
+            disk_bytes,
             held,
             rewind_to,
             newest,
@@ -160,6 +178,9 @@ impl Overview {
             archive: recent.archive,
             packets_per_second: records.then_some(recent.packets_per_second),
             bits_per_second: records.then_some(recent.bits_per_second),
+            budget_bytes,
+            reach_seconds: if records { reach() } else { None },
+            interfaces: InterfaceOverview::all(recent.interfaces),
             dropped_last_day: recent.dropped,
             ring_filled_last_day: recent.ring_filled,
             slowest_write_last_day: recent.slowest_write_us.map(|us| us as f64 / 1e6),
@@ -202,6 +223,53 @@ fn times_of_hours(store: &Store, segments: &[ListedSegment]) -> HashMap<SegmentN
         Some((*name, (facts.first, facts.last)))
     };
     archived.iter().filter_map(times).collect()
+}
+
+/// An interface at a glance.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct InterfaceOverview {
+    /// Its name.
+    pub name: String,
+    /// Packets received in the last 24 hours.
+    pub received_last_day: u64,
+    /// Packets dropped in the last 24 hours.
+    pub dropped_last_day: Drops,
+}
+
+impl InterfaceOverview {
+    fn all(counts: BTreeMap<String, LaneCounts>) -> Vec<Self> {
+        let of = |(name, LaneCounts { received, dropped })| Self {
+            name,
+            received_last_day: received,
+            dropped_last_day: dropped,
+        };
+        counts.into_iter().map(of).collect()
+    }
+}
+
+/// Seconds of packets that fit into the store, at the pace of the segments that were sealed in the last day.
+fn reach_seconds(
+    store: &Store,
+    segments: &[ListedSegment],
+    (budget_bytes, disk_bytes, held_bytes): (Option<u64>, u64, u64),
+    now: Timestamp,
+) -> Option<f64> {
+    let since = Timestamp(now.ns().saturating_sub(DAY_SECONDS * SECOND_NS));
+    let recent = || segments.iter().filter(|segment| segment.name.opened >= since);
+    let first = recent().map(|segment| segment.name.opened).min()?;
+    // Until the last one was opened, which is not complete.
+    let last = recent().map(|segment| segment.name.opened).max()?;
+    let seconds = last.ns_since(first) as f64 / SECOND_NS as f64;
+    let complete =
+        recent().filter(|segment| segment.name.opened < last && segment.state == SegmentState::Sealed);
+    let bytes: u64 = complete.map(|segment| segment.disk_bytes).sum();
+    if bytes == 0 || seconds < REACH_SECONDS_MIN {
+        return None;
+    }
+    let free = || store.files().space(store.root()).map(|space| space.available_bytes);
+    let room = budget_bytes.or_else(|| Some(disk_bytes.saturating_add(free()?)))?;
+    Some(room.saturating_sub(held_bytes) as f64 * seconds / bytes as f64)
 }
 
 /// The holds of a store at a glance.

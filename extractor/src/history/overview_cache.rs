@@ -1,7 +1,7 @@
 //! Cache between two overviews of a store: a day's logbook has a line a second and lane, and a sealed segment does not change.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use netrewind_store::logbook::{DayPosition, LogbookEntry, LogbookLine, RawLine, read_day_from};
 use netrewind_store::time::{DAY_SECONDS, MINUTE_NS, SECOND_NS};
@@ -17,6 +17,10 @@ const RATE_SECONDS: u64 = 10;
 const COUNTED_SECONDS: u64 = DAY_SECONDS;
 /// Limit on cached minutes: those of a day, and as many of a clock that was ahead.
 const MINUTES_MAX: usize = 2 * 1440;
+/// Interfaces that are told apart: a stream may name as many as it likes. Packets of further ones count under [`OTHERS`].
+const INTERFACES_MAX: usize = 256;
+/// Name for all further interfaces.
+const OTHERS: &str = "others";
 /// Seconds that are remembered for rates: of a thousand lanes.
 const SECONDS_MAX: usize = 10_000;
 
@@ -63,8 +67,31 @@ pub(super) struct Recent {
     pub(super) down: Vec<String>,
     /// State of the archive, as was told last.
     pub(super) archive: Option<ArchiveOverview>,
+    /// Packets received and dropped, by interface.
+    pub(super) interfaces: BTreeMap<String, LaneCounts>,
     /// Parts of the logbook that cannot be read.
     pub(super) damaged: Vec<Damage>,
+}
+
+/// Packets of an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct LaneCounts {
+    pub(super) received: u64,
+    pub(super) dropped: Drops,
+}
+
+impl LaneCounts {
+    fn add(&mut self, other: &Self) {
+        self.received += other.received;
+        self.dropped.add(&other.dropped);
+    }
+}
+
+/// An interface, or a lane whose interface the logbook has not named yet.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum LaneName {
+    Interface(Arc<str>),
+    Lane(u16),
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +103,8 @@ struct LastDay {
     seconds: VecDeque<(Timestamp, u64, u64)>,
     /// Interface by lane, and the reason if it is away.
     interfaces: BTreeMap<u16, (String, Option<String>)>,
+    /// The name of each lane's interface: the first one that is known, and the present one.
+    names: BTreeMap<u16, (Arc<str>, Arc<str>)>,
     /// Lines of each day that cannot be read.
     unreadable: BTreeMap<String, u64>,
     archive: Option<ArchiveOverview>,
@@ -91,6 +120,15 @@ struct Minute {
     dropped: Drops,
     ring_filled: Option<f64>,
     slowest_write_us: Option<u64>,
+    interfaces: BTreeMap<LaneName, LaneCounts>,
+}
+
+impl Minute {
+    fn count(&mut self, name: LaneName, counts: &LaneCounts) {
+        let has_room = self.interfaces.len() < INTERFACES_MAX || self.interfaces.contains_key(&name);
+        let name = if has_room { name } else { LaneName::Interface(OTHERS.into()) };
+        self.interfaces.entry(name).or_default().add(counts);
+    }
 }
 
 impl LastDay {
@@ -161,11 +199,14 @@ impl LastDay {
                 return;
             }
         };
+        self.learn(&event);
         match event {
             Event::Second { lane, dropped, .. } if dropped.total() > 0 && !self.told.insert((at, lane)) => {}
-            Event::Second { received, dropped, bytes, pace: LaneLoad { ring, writes, .. }, .. } => {
+            Event::Second { lane, received, dropped, bytes, pace: LaneLoad { ring, writes, .. }, .. } => {
+                let name = self.names.get(&lane).map(|(_, now)| LaneName::Interface(Arc::clone(now)));
                 let minute = self.minutes.entry(at.ns() / MINUTE_NS).or_default();
                 minute.dropped.add(&dropped);
+                minute.count(name.unwrap_or(LaneName::Lane(lane)), &LaneCounts { received, dropped });
                 if let Some(ring) = ring {
                     minute.ring_filled = Some(minute.ring_filled.unwrap_or(0.0).max(ring.share()));
                 }
@@ -187,10 +228,32 @@ impl LastDay {
         }
     }
 
+    /// Learns from an event which interface a lane has.
+    fn learn(&mut self, event: &Event) {
+        let (lane, interface) = match event {
+            Event::Start { lane, interface, .. } => (*lane, interface),
+            Event::Open { segment, interface, .. } => (segment.lane, interface),
+            _ => return,
+        };
+        let name: Arc<str> = interface.as_str().into();
+        let known = self.names.entry(lane).or_insert_with(|| (Arc::clone(&name), Arc::clone(&name)));
+        known.1 = name;
+    }
+
     fn recent(&self) -> Recent {
         let mut recent = Recent::default();
-        for Minute { dropped, ring_filled, slowest_write_us } in self.minutes.values() {
+        for Minute { dropped, ring_filled, slowest_write_us, interfaces } in self.minutes.values() {
             recent.dropped.add(dropped);
+            for (name, counts) in interfaces {
+                let name = match name {
+                    LaneName::Interface(name) => name.to_string(),
+                    LaneName::Lane(lane) => match self.names.get(lane) {
+                        Some((first, _)) => first.to_string(),
+                        None => format!("lane {lane}"),
+                    },
+                };
+                recent.interfaces.entry(name).or_default().add(counts);
+            }
             if let Some(filled) = ring_filled {
                 recent.ring_filled = Some(recent.ring_filled.unwrap_or(0.0).max(*filled));
             }

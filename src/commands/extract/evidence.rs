@@ -37,6 +37,8 @@ pub struct Evidence {
     pub source: EvidenceSource,
     /// The key that signs.
     pub signer: Option<SignerKey>,
+    /// Bytes kept of each packet, if they are cut.
+    pub snaplen: Option<u32>,
 }
 
 /// A file beside the output, which is not in its place yet.
@@ -98,9 +100,9 @@ impl<'e> OpenedManifest<'e> {
     /// Writes it, after its file has been put in its place.
     pub fn keep(self, query: &Query, answer: &Answer) -> io::Result<()> {
         let Self { evidence, file, path, manifest, signature, tally } = self;
-        let Evidence { source, signer } = evidence;
+        let Evidence { source, signer, snaplen } = evidence;
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        let made = EvidenceManifest::of(
+        let mut made = EvidenceManifest::of(
             &name,
             tally.hash(),
             clock::now(),
@@ -108,6 +110,7 @@ impl<'e> OpenedManifest<'e> {
             (query, answer),
             signer.as_ref(),
         );
+        made.snaplen = *snaplen;
         let text = made.text();
         // An earlier one does not fit this manifest.
         match fs::remove_file(signature_path(&path)) {

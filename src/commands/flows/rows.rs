@@ -6,12 +6,13 @@ use netrewind_extractor::flows::{
 };
 use netrewind_extractor::time_text::in_zone;
 
+use super::fitted::Column;
 use crate::terminal;
 
 /// A line of a list.
 pub trait Row {
-    /// The columns of the table; true for numbers.
-    const COLUMNS: &'static [(&'static str, bool)];
+    /// The columns of the table.
+    const COLUMNS: &'static [Column];
     /// The fields of CSV.
     const FIELDS: &'static [&'static str];
     /// Texts of the columns, with times in a zone; `for_person` uses readable units.
@@ -89,18 +90,18 @@ fn state(conversation: &Conversation) -> Option<String> {
 }
 
 impl Row for Conversation {
-    const COLUMNS: &'static [(&'static str, bool)] = &[
-        ("START", false),
-        ("SECONDS", true),
-        ("PROTO", false),
-        ("CLIENT", false),
-        ("SERVER", false),
-        ("PACKETS OUT", true),
-        ("IN", true),
-        ("BYTES OUT", true),
-        ("IN", true),
-        ("APPLICATION", false),
-        ("REMARKS", false),
+    const COLUMNS: &'static [Column] = &[
+        Column::text("START").rank(2),
+        Column::number("SECONDS").rank(5),
+        Column::text("PROTO").rank(3),
+        Column::text("CLIENT").above("SERVER"),
+        Column::text("SERVER"),
+        Column::number("PACKETS OUT").rank(6),
+        Column::number("PACKETS IN").rank(6),
+        Column::number("BYTES OUT"),
+        Column::number("BYTES IN"),
+        Column::text("APPLICATION").rank(4).flexible(),
+        Column::text("REMARKS").rank(7).flexible(),
     ];
     const FIELDS: &'static [&'static str] = &[
         "id",
@@ -194,13 +195,13 @@ fn totals(Totals { packets, bytes, conversations, .. }: &Totals, for_person: boo
 }
 
 impl Row for HostCount {
-    const COLUMNS: &'static [(&'static str, bool)] = &[
-        ("HOST", false),
-        ("PACKETS", true),
-        ("BYTES", true),
-        ("SENT", true),
-        ("RECEIVED", true),
-        ("CONVERSATIONS", true),
+    const COLUMNS: &'static [Column] = &[
+        Column::text("HOST"),
+        Column::number("PACKETS"),
+        Column::number("BYTES"),
+        Column::number("SENT").rank(2),
+        Column::number("RECEIVED").rank(2),
+        Column::number("CONVERSATIONS").rank(1),
     ];
     const FIELDS: &'static [&'static str] =
         &["address", "packets", "bytes", "sent_bytes", "received_bytes", "conversations"];
@@ -222,8 +223,13 @@ impl Row for HostCount {
 }
 
 impl Row for PortCount {
-    const COLUMNS: &'static [(&'static str, bool)] =
-        &[("PROTO", false), ("PORT", true), ("PACKETS", true), ("BYTES", true), ("CONVERSATIONS", true)];
+    const COLUMNS: &'static [Column] = &[
+        Column::text("PROTO"),
+        Column::number("PORT"),
+        Column::number("PACKETS"),
+        Column::number("BYTES"),
+        Column::number("CONVERSATIONS"),
+    ];
     const FIELDS: &'static [&'static str] = &["protocol", "port", "packets", "bytes", "conversations"];
 
     fn columns(&self, for_person: bool, _zone: &TimeZone) -> Vec<String> {
@@ -238,8 +244,12 @@ impl Row for PortCount {
 }
 
 impl Row for ApplicationCount {
-    const COLUMNS: &'static [(&'static str, bool)] =
-        &[("APPLICATION", false), ("PACKETS", true), ("BYTES", true), ("CONVERSATIONS", true)];
+    const COLUMNS: &'static [Column] = &[
+        Column::text("APPLICATION"),
+        Column::number("PACKETS"),
+        Column::number("BYTES"),
+        Column::number("CONVERSATIONS"),
+    ];
     const FIELDS: &'static [&'static str] = &["name", "guessed", "packets", "bytes", "conversations"];
 
     fn columns(&self, for_person: bool, _zone: &TimeZone) -> Vec<String> {

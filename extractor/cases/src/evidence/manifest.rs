@@ -41,6 +41,9 @@ pub struct EvidenceManifest {
     pub case: Option<CaseFacts>,
     /// The question: range, filter and options.
     pub query: Value,
+    /// Bytes kept of each packet, if its packets were cut when the file was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snaplen: Option<u32>,
     /// True if the answer lacks nothing.
     pub is_complete: bool,
     /// Its completeness in words.
@@ -132,6 +135,7 @@ impl EvidenceManifest {
             source,
             case: None,
             query: question(query),
+            snaplen: None,
             is_complete: answer.completeness.is_complete(),
             completeness: answer.completeness.lines(),
             answer: serde_json::to_value(answer).unwrap_or_default(),

@@ -3,18 +3,20 @@
 import type { Place } from "./types";
 
 const STEPS = ["", "k", "M", "G", "T", "P"];
+const BINARY_STEPS = ["", "Ki", "Mi", "Gi", "Ti", "Pi"];
 
-function scaled(value: number, unit: string): string {
+function scaled(value: number, unit: string, by = 1000, steps = STEPS): string {
   let step = 0;
-  while (Math.abs(value) >= 1000 && step < STEPS.length - 1) {
-    value /= 1000;
+  while (Math.abs(value) >= by && step < steps.length - 1) {
+    value /= by;
     step += 1;
   }
   const digits = step === 0 || Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
-  return `${value.toFixed(digits)} ${STEPS[step]}${unit}`.trim();
+  return `${value.toFixed(digits)} ${steps[step]}${unit}`.trim();
 }
 
-export const bytes = (value: number): string => scaled(value, "B");
+/** In the units of the command line. */
+export const bytes = (value: number): string => scaled(value, "B", 1024, BINARY_STEPS);
 /** A figure of an axis, without the decimals that all of them share. */
 export const tick = (value: number, shown: (value: number) => string): string => shown(value).replace(/\.0+(?= )/, "").replace(/(\.\d)0(?= )/, "$1");
 export const bits = (value: number): string => scaled(value, "bit/s");
