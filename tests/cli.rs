@@ -69,7 +69,7 @@ fn wrong_usage_has_status_2_and_failures_have_3() {
     let missing = folder.path().join("missing").display().to_string();
     for (arguments, status, words) in [
         (vec!["extract", "--store", &store, "--from", "yesterdayish", "-o", "-"], 2, "2h ago"),
-        (vec!["extract", "--store", &store], 2, "--output"),
+        (vec!["extract", "--store", &store, "--manifest"], 2, "-o FILE"),
         (vec!["extract", "--store", &store, "--no-such-flag"], 2, "--no-such-flag"),
         (vec!["extract", "--store", &missing, "--count"], 3, "no store here"),
         (vec!["extract", "--store", &store, "-o", "/nonexistent/x.pcap"], 3, "/nonexistent/x.pcap"),

@@ -156,11 +156,11 @@ fn show(line: &mut StatusLine, account: &Account) {
 /// The account, with the words of `record --json`, and the fault of each file that has one.
 fn in_json(imported: &netrewind_recorder::recorder::Import, unopened: &[String]) -> serde_json::Value {
     let Account { received, written, dropped, bytes, segments } = imported.account;
-    let file = |source: &ImportedSource| {
+    let of_file = |source: &ImportedSource| {
         let error = source.error.as_ref().map(ToString::to_string);
         serde_json::json!({"name": source.name, "received": source.records, "error": error})
     };
-    let files: Vec<_> = imported.sources.iter().map(file).collect();
+    let files: Vec<_> = imported.sources.iter().map(of_file).collect();
     serde_json::json!({
         "received": received,
         "written": written,
