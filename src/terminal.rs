@@ -97,7 +97,7 @@ pub enum Style {
     Yellow,
 }
 
-/// A text in a style, where that helps: on a terminal, unless NO_COLOR is set (https://no-color.org) or it can show none.
+/// A text in a style, where that helps: on a terminal, unless NO_COLOR is set (<https://no-color.org>) or it can show none.
 pub fn styled(style: Style, text: &str, is_terminal: bool) -> String {
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_some_and(|name| name == "dumb");

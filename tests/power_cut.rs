@@ -77,7 +77,7 @@ fn cuts(kind: &'static str, mib: usize, more: &[&str]) {
     sender.kill().expect("killed");
     sender.wait().expect("a child");
     recording.stop();
-    assert!(promised_bytes > 0 && (cold_segments > 0) == !more.is_empty(), "{cold_segments} cold");
+    assert!(promised_bytes > 0 && (cold_segments > 0) != more.is_empty(), "{cold_segments} cold");
     eprintln!(
         "{kind}: {count} power cuts, {promised_bytes} bytes had been promised, {lost_packets} packets were on their way"
     );

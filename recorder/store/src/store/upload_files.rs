@@ -10,6 +10,9 @@ use crate::files::{OpenMode, StoreFile};
 /// A segment that is compressed on its way to the archive.
 const UNFINISHED_UPLOAD: &str = "upload.new";
 
+/// The file of a segment, and true if it is a cold one.
+type SegmentFile = (Box<dyn StoreFile>, bool);
+
 /// The files of a store that an archive needs.
 #[derive(Clone, Copy, Debug)]
 pub struct UploadFiles<'s>(&'s Store);
@@ -27,10 +30,7 @@ impl<'s> UploadFiles<'s> {
     }
 
     /// The file of a complete segment as it is, and true if it is a cold one; `None` where it is gone.
-    pub fn open_segment(
-        &self,
-        name: &crate::SegmentName,
-    ) -> Result<Option<(Box<dyn StoreFile>, bool)>, StoreError> {
+    pub fn open_segment(&self, name: &crate::SegmentName) -> Result<Option<SegmentFile>, StoreError> {
         // The cold file is there before the other goes.
         for (path, is_cold) in [(self.0.sealed_path(name), false), (self.0.cold_path(name), true)] {
             if let Some(file) = self.0.open_file(&path)? {
