@@ -1,6 +1,6 @@
 //! Settings of `record`, `run` and `serve`: flags over the environment over a file over defaults.
 //!
-//! The keys of the file are the long flags of `netrewind run`, as clap knows them: a flag that is added has its key. What the file
+//! The keys of the file are the long flags of `netrewind run` and of `serve`, as clap knows them: a flag that is added has its key. What the file
 //! says is put before the flags on the command line, and so is checked and refused as they are.
 
 mod file;
@@ -21,10 +21,12 @@ use setting::{Setting, SettingOrigin};
 
 /// The file that is read where no other is named.
 pub const DEFAULT_FILE: &str = "/etc/netrewind/netrewind.toml";
-/// The command that has all settings.
+/// The command that has all settings, but for those of [`READING`].
 const WHOLE: &str = "run";
+/// The command that has those of an archive that is read.
+const READING: &str = "serve";
 /// Commands that have settings.
-const CONFIGURED: [&str; 3] = ["record", WHOLE, "serve"];
+const CONFIGURED: [&str; 3] = ["record", WHOLE, READING];
 
 /// The option that names the file.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -170,7 +172,11 @@ pub fn merge(command_line: fn() -> Command, given: Vec<OsString>) -> Result<Merg
 /// The file of settings, if there is one. One that was named must be there; the default one is for command lines that do not say which
 /// store they are about.
 fn read_file(flags: &GivenFlags<'_>, built: &Command) -> Result<Option<ConfigFile>, Failure> {
-    let Some(whole) = built.find_subcommand(WHOLE) else { return Ok(None) };
+    let (Some(whole), Some(reading)) = (built.find_subcommand(WHOLE), built.find_subcommand(READING)) else {
+        return Ok(None);
+    };
+    let further = settings_of(reading).filter(|(key, _)| settings_of(whole).all(|(known, _)| known != *key));
+    let whole = &whole.clone().args(further.map(|(_, flag)| flag));
     let named = flags.matches.try_get_one::<PathBuf>("config").ok().flatten();
     let names_store = flags.matches.value_source("store") == Some(ValueSource::CommandLine);
     let path = match named {
