@@ -23,8 +23,8 @@ use crate::writable_store::WritableStore;
 
 const EXAMPLES: &str = "\
 Examples:
-  netrewind archive --store /data/nr --archive s3://packets/office          what is not there yet
-  netrewind archive --store /data/nr --archive s3://packets/office --now    upload it, and end
+  netrewind archive --store /data/nr --archive s3://packets/office
+  netrewind archive --store /data/nr --archive s3://packets/office --now
   netrewind archive --store /data/nr --archive file:///mnt/nas/packets --now
 
 While a recorder runs, it uploads by itself: netrewind record --archive URL. Keys come from the environment (AWS_ACCESS_KEY_ID,

@@ -133,7 +133,9 @@ fn narrowed(mut columns: Vec<FilledColumn>, width: usize) -> (Vec<FilledColumn>,
         }
         let next = columns.iter().map(|column| column.column.rank).max().unwrap_or(0);
         let cut = columns.iter_mut().find(|column| {
-            column.column.is_flexible && column.column.rank == next && column.width >= FLEXIBLE_MIN + excess
+            column.column.is_flexible
+                && column.column.rank == next
+                && column.width >= FLEXIBLE_MIN.max(width_of(column.column.name)) + excess
         });
         if let Some(column) = cut {
             column.width -= excess;
