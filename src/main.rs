@@ -162,7 +162,8 @@ mod tests {
                 if !before.trim().is_empty() && before.trim() != "sudo" {
                     continue;
                 }
-                let part = part.split([';', '#', '>', '&']).next().unwrap_or_default();
+                let ends = [" ;", " #", " >", " &"].into_iter().filter_map(|mark| part.find(mark));
+                let part = &part[..ends.min().unwrap_or(part.len())];
                 let words = std::process::Command::new("bash")
                     .args(["-c", &format!("for word in netrewind {part}; do printf '%s\\0' \"$word\"; done")])
                     .output()

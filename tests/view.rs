@@ -270,7 +270,7 @@ fn hosts_stand_where_they_are_in_the_world() {
     let service = Service::start(&["serve", "--store", &store, "--geoip", &file.display().to_string()]);
     let seen = drive(&ui, "map", &format!("http://{}/", service.address), folder.path(), &[]);
     let hosts = seen["hosts"].to_string();
-    assert!(hosts.contains("iB ↑") && hosts.contains("London, United Kingdom"), "{hosts}");
+    assert!(hosts.contains("GB ↑") && hosts.contains("London, United Kingdom"), "{hosts}");
     // Tokyo is 140 of the map's 360 degrees east of London, and 16 degrees south of it.
     let number = |pointer: &str| seen.pointer(pointer).and_then(Value::as_f64).expect("a number");
     let degree = (number("/marks/land/1") - number("/marks/land/0")) / 360.0;
