@@ -327,10 +327,9 @@ struct LaneRun {
 }
 
 impl LaneRun {
-    /// The one that a session belongs to.
+    /// The one that a session belongs to. The sessions are in the order of their starts.
     fn of(session: &RecordingSession, sessions: &[RecordingSession]) -> Self {
-        let mut of_lane: Vec<_> = sessions.iter().filter(|other| other.lane == session.lane).collect();
-        of_lane.sort_by_key(|other| other.from);
+        let of_lane: Vec<_> = sessions.iter().filter(|other| other.lane == session.lane).collect();
         let mut runs = of_lane.split_inclusive(|other| other.end != SessionEnd::ClockSet);
         let own = runs.find(|run| run.iter().any(|other| other.from == session.from)).unwrap_or_default();
         let (first, last) = (own.first().copied().unwrap_or(session), own.last().copied().unwrap_or(session));
@@ -364,9 +363,21 @@ impl BrokenOff {
         kept: &KeptSegments<'_>,
         is_recording: bool,
     ) -> Option<Self> {
+        // Most sessions of a long logbook: nothing is looked up for them.
+        if session.end == SessionEnd::Stopped {
+            return None;
+        }
+        let run = LaneRun::of(session, sessions);
+        let is_broken_off = match run.end {
+            SessionEnd::Silent => true,
+            SessionEnd::Open => !is_recording,
+            SessionEnd::Stopped | SessionEnd::ClockSet => false,
+        };
+        if !is_broken_off {
+            return None;
+        }
         let lane = session.lane;
         let next = sessions.iter().map(|other| other.from).filter(|from| *from > session.to).min();
-        let run = LaneRun::of(session, sessions);
         let is_own = |name: &SegmentName| {
             let is_before_next = |next: Timestamp| name.opened < next || run.goes_on_at(next);
             name.lane == lane && run.from <= name.opened && next.is_none_or(is_before_next)
@@ -377,14 +388,6 @@ impl BrokenOff {
             if is_plausible { *to } else { name.opened }
         });
         let readable = readable.min().filter(|_| next.is_none_or(|next| run.goes_on_at(next)));
-        let is_broken_off = match run.end {
-            SessionEnd::Silent => true,
-            SessionEnd::Open => !is_recording,
-            SessionEnd::Stopped | SessionEnd::ClockSet => false,
-        };
-        if !is_broken_off {
-            return None;
-        }
         let written_to = run.written_to.min(session.to);
         let written_to = readable.map_or(written_to, |to| written_to.min(to));
         let mut alive_to = session.to;
