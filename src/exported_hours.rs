@@ -12,27 +12,27 @@ use netrewind_indexer::workplace::IndexWatcher;
 use netrewind_ipfix::{SegmentFlows, SegmentQueue, SegmentVisit};
 use netrewind_store::catalog::Manifest;
 use netrewind_store::{SegmentName, Store, locked};
-use netrewind_tables::TablesFolder;
+use netrewind_tables::TablesPlace;
 
 use crate::extracted_hours::extractor;
 
-/// Hours as tables in a folder.
+/// Hours as tables.
 pub struct ExportedTables {
-    folder: TablesFolder,
+    place: TablesPlace,
     /// Reason why the last hour could not be exported.
     trouble: Arc<Mutex<Option<String>>>,
 }
 
 impl ExportedTables {
-    /// Tables in this folder; `trouble` tells why the last hour could not be exported, if so.
-    pub fn new(folder: TablesFolder, trouble: Arc<Mutex<Option<String>>>) -> Self {
-        Self { folder, trouble }
+    /// Tables in this place; `trouble` tells why the last hour could not be exported, if so.
+    pub fn new(place: TablesPlace, trouble: Arc<Mutex<Option<String>>>) -> Self {
+        Self { place, trouble }
     }
 }
 
 impl HourExport for ExportedTables {
     fn is_current(&self, store: &Store, manifest: &Manifest) -> bool {
-        self.folder.is_current(store, manifest)
+        self.place.is_current(store, manifest)
     }
 
     fn export(
@@ -42,7 +42,7 @@ impl HourExport for ExportedTables {
         stop: &AtomicBool,
     ) -> Result<HourAccount, Box<dyn Error + Send + Sync>> {
         let is_to_stop = || stop.load(Ordering::Relaxed);
-        let exported = self.folder.export(store, &TantivyCatalog, manifest, &is_to_stop);
+        let exported = self.place.export(store, &TantivyCatalog, manifest, &is_to_stop);
         let failed = exported.as_ref().err().filter(|_| !is_to_stop());
         *locked(&self.trouble) = failed.map(|error| format!("hour {}: {error}", manifest.hour));
         let exported = exported?;

@@ -22,6 +22,7 @@ mod sharing;
 mod signals;
 mod soundness;
 mod sys;
+mod table_target;
 mod terminal;
 mod version;
 mod writable_store;

@@ -236,15 +236,6 @@ fn s3(port: u16, arguments: &[&str]) -> Output {
     with_keys(&mut command, port).args(arguments).output().expect("netrewind runs")
 }
 
-/// Copies the objects of a bucket into a folder.
-fn fetch(server: &ObjectStore, bucket: &str, folder: &Path) {
-    let line = format!(
-        "import os\nfor page in client.get_paginator('list_objects_v2').paginate(Bucket={bucket:?}):\n for o in page.get('Contents', []):\n  p = os.path.join({:?}, o['Key'])\n  os.makedirs(os.path.dirname(p), exist_ok=True)\n  client.download_file({bucket:?}, o['Key'], p)",
-        folder.display().to_string()
-    );
-    server.aws(&line).expect("fetched");
-}
-
 #[test]
 fn a_real_object_store_takes_it_whatever_fails_on_the_way() {
     let Some(server) = ObjectStore::start() else { return };
@@ -298,7 +289,7 @@ fn a_real_object_store_takes_it_whatever_fails_on_the_way() {
     assert_eq!(report(&output)["waiting_segments"], 0);
     assert_eq!(report(&now(server.port))["archived_segments"], 0, "once");
     let copy = scene.folder.path().join("copy");
-    fetch(&server, "packets", &copy);
+    server.fetch("packets", &copy);
     assert_whole(&path, &copy.join("office/north"));
     // Keys from a profile.
     let home = scene.folder.path().join("home");

@@ -93,6 +93,11 @@ fn refused_failing_cut_and_slow_requests_cost_their_part_alone() {
     let whole = read_pcap(&setting.ask(&question).stdout);
     assert!(whole.len() > 500);
     let is_segment = |line: &str| line.contains(".pcap.zst");
+    let bytes = |file: &PathBuf| std::fs::metadata(file).map_or(0, |found| found.len());
+    let files = files_below(&PathBuf::from(setting.scene.store()).join("segments"));
+    let cold = files.into_iter().filter(|file| file.extension().is_some_and(|end| end == "zst"));
+    let largest = cold.max_by_key(bytes).expect("a segment");
+    let largest = largest.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
     let cases: [FaultCase; 4] = [
         ("refused", || Fate::Status(403), "403"),
         ("failing", || Fate::Status(500), "500"),
@@ -101,19 +106,10 @@ fn refused_failing_cut_and_slow_requests_cost_their_part_alone() {
     ];
     for (what, fate, named) in cases {
         setting.forget();
-        // Of one segment alone: the first that is asked for.
-        let first = std::sync::Mutex::new(None::<String>);
+        // Of one segment alone: the largest, which is cut whatever the head of the answer is.
+        let largest = largest.clone();
         setting.proxy.set(move |line| {
-            if !is_segment(line) {
-                return Fate::Late(Duration::ZERO);
-            }
-            let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-            let mut first = first.lock().expect("a lock");
-            if *first.get_or_insert_with(|| path.clone()) == path {
-                fate()
-            } else {
-                Fate::Late(Duration::ZERO)
-            }
+            if is_segment(line) && line.contains(&largest) { fate() } else { Fate::Late(Duration::ZERO) }
         });
         let output = setting.ask(&question);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -208,6 +208,29 @@ fn whatever_becomes_of_objects_what_is_lacking_is_named() {
 }
 
 #[test]
+fn a_segment_whose_file_is_gone_is_named() {
+    let (scene, archive, cache) = archived_scene();
+    let place = archive.arguments(cache.path());
+    let all = packets_of(&done(["extract", "-o", "-", "--format", "pcapng", "--store", &scene.store()]));
+    let lost = archive.objects(".pcap.zst").pop().expect("a segment");
+    fs::remove_file(&lost).expect("removed");
+    let name = lost.file_name().and_then(|name| name.to_str()).expect("a name");
+    let stem = name.trim_end_matches(".pcap.zst");
+    // From the second time on the list comes from the cache.
+    for _ in 0..2 {
+        let output = run(["extract", "-o", "-", "--format", "pcapng"].into_iter().chain(strings(&place)));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("unreadable") && said.contains(stem), "{said}");
+        let found = packets_of(&output.stdout);
+        assert!(found.len() < all.len() && found.iter().all(|packet| all.contains(packet)));
+    }
+    let verified = run(["verify"].into_iter().chain(strings(&place)));
+    let said = String::from_utf8_lossy(&[verified.stdout, verified.stderr].concat()).into_owned();
+    assert!(verified.status.code() == Some(1) && said.contains(stem), "{said}");
+}
+
+#[test]
 fn torn_and_forged_files_of_the_cache_change_no_answer() {
     let mut rng = Rng::with_seed(seed());
     let (scene, archive, cache) = archived_scene();

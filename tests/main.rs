@@ -7,6 +7,8 @@
 
 mod access;
 mod archive;
+mod archive_clouds;
+mod archive_cluster;
 mod archive_faults;
 mod archive_reading;
 mod breakdown;

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::catalog::{catalogue, packets, packets_between, recorded};
 use crate::support::disk::Disk;
+use crate::support::object_store::{KEYS, ObjectStore};
 use crate::support::packets::write_pcap;
 use crate::support::{captures, done, files_below, import, netrewind, run, seed};
 use crate::tidy::root;
@@ -308,6 +309,60 @@ fn hours_that_are_missing_empty_or_lack_something_are_told_of() {
     // What was exported of them before stays.
     let (code, _) = export(&store, &into, &[]);
     assert_eq!((code, tables(&into).len()), (Some(1), 4));
+}
+
+#[test]
+fn tables_go_into_a_bucket_as_into_a_folder() {
+    let Some(server) = ObjectStore::start() else { return };
+    server.make_bucket("tables");
+    let mut rng = Rng::with_seed(seed());
+    let folder = tempfile::tempdir().expect("a folder");
+    let many = packets(&mut rng);
+    let store = recorded(folder.path(), &many);
+    catalogue(&store);
+    let (into, fetched) = (folder.path().join("tables"), folder.path().join("fetched"));
+    assert_eq!(export(&store, &into, &[]).0, Some(0));
+    let to_bucket = |port: u16, bucket: &str| {
+        let url = format!("s3://{bucket}/nr");
+        let output = netrewind()
+            .args(["export", "flows", "--into", &url, "--store"])
+            .arg(&store)
+            .envs(KEYS)
+            .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}"))
+            .output()
+            .expect("runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = to_bucket(server.port, "tables");
+    assert!(code == Some(0) && said.contains("s3://tables/nr/flows/v1/recorder="), "{said}");
+    let (code, said) = to_bucket(server.port, "tables");
+    assert!(code == Some(0) && said.contains("already there"), "{said}");
+    server.fetch("tables", &fetched);
+    let below = |root: &Path| -> Vec<(PathBuf, Vec<u8>)> {
+        let named = |path: PathBuf| {
+            (path.strip_prefix(root).expect("below").to_owned(), std::fs::read(&path).expect("read"))
+        };
+        files_below(root).into_iter().map(named).collect()
+    };
+    assert!(below(&into).len() > 1 && below(&into) == below(&fetched.join("nr")), "the same bytes");
+    // A file that is another's is written again, and one too many is removed.
+    let hour = files_below(&into).pop().expect("a file");
+    let key = format!("nr/{}", hour.strip_prefix(&into).expect("below").display());
+    let spare = key.replace("part-0", "part-1");
+    server
+        .aws(&format!(
+            "[client.put_object(Bucket='tables', Key=key, Body=b'x') for key in ({key:?}, {spare:?})]"
+        ))
+        .expect("put");
+    let (code, said) = to_bucket(server.port, "tables");
+    assert_eq!(code, Some(0), "{said}");
+    std::fs::remove_dir_all(&fetched).expect("removed");
+    server.fetch("tables", &fetched);
+    assert!(below(&into) == below(&fetched.join("nr")), "the same bytes again");
+    let (code, said) = to_bucket(server.port, "nowhere");
+    assert!(code == Some(3) && said.contains("create it, or correct the URL"), "{said}");
+    let (code, said) = to_bucket(1, "tables");
+    assert!(code == Some(3) && said.contains("check the network"), "{said}");
 }
 
 #[test]

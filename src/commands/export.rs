@@ -9,7 +9,7 @@ use crate::outcome::{Failure, Outcome};
 const EXAMPLES: &str = "\
 Examples:
   netrewind export flows --store /data/nr --into /data/tables
-  netrewind export flows --store /data/nr --into /data/tables --from 2026-11-22 --to 2026-11-23
+  netrewind export flows --store /data/nr --into s3://tables/nr --from '2d ago'
   netrewind export ipfix --store /data/nr --collector 192.0.2.1:4739 --from '1d ago'
 
 Hours that are over are exported, whole, as the catalog has them; those that it does not have yet are named: netrewind index --catalog

@@ -366,6 +366,7 @@ pub fn record(
     server.into_iter().for_each(Server::stop);
     let summary = recorder.stop();
     archive.into_iter().for_each(ArchiveThread::finish);
+    screen.exports.stop();
     // Missing indexes and catalog hours can be built later.
     if !hurry.load(Ordering::Relaxed) {
         indexer.finish();

@@ -6,6 +6,7 @@ pub mod expressions;
 pub mod geoip;
 pub mod link;
 pub mod numbered;
+pub mod object_cluster;
 pub mod object_store;
 pub mod packets;
 pub mod power_disk;

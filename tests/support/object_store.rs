@@ -26,7 +26,8 @@ pub struct ObjectStore {
     _folder: tempfile::TempDir,
 }
 
-fn program() -> Option<PathBuf> {
+/// The object store's program, where `scripts/objectstore` has installed it.
+pub fn program() -> Option<PathBuf> {
     let target = Path::new(env!("CARGO_BIN_EXE_netrewind")).ancestors().nth(2)?.to_owned();
     let tools = std::fs::read_dir(target).ok()?.flatten().map(|entry| entry.path());
     let named = |path: &PathBuf| {
@@ -35,7 +36,20 @@ fn program() -> Option<PathBuf> {
     tools.filter(named).map(|tool| tool.join("bin/weed")).find(|weed| weed.exists())
 }
 
-fn free_port() -> u16 {
+/// Writes the keys that the object store accepts.
+pub fn keys_file(folder: &Path) -> PathBuf {
+    let keys = serde_json::json!({ "identities": [{
+        "name": "nr",
+        "credentials": [{ "accessKey": "nrkey", "secretKey": "nrsecret" }],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }]});
+    let file = folder.join("s3.json");
+    std::fs::write(&file, keys.to_string()).expect("written");
+    file
+}
+
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|bound| bound.local_addr()).expect("a port").port()
 }
 
@@ -47,13 +61,7 @@ impl ObjectStore {
             return None;
         };
         let folder = tempfile::tempdir().expect("a folder");
-        let keys = serde_json::json!({ "identities": [{
-            "name": "nr",
-            "credentials": [{ "accessKey": "nrkey", "secretKey": "nrsecret" }],
-            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-        }]});
-        let config = folder.path().join("s3.json");
-        std::fs::write(&config, keys.to_string()).expect("written");
+        let config = keys_file(folder.path());
         // Ports for HTTP, each of which has one for gRPC beside it.
         let [master, volume, filer, port] = [(); 4].map(|()| free_port());
         let grpc = [(); 4].map(|()| free_port());
@@ -96,6 +104,15 @@ impl ObjectStore {
             }
             std::thread::sleep(Duration::from_millis(200));
         }
+    }
+
+    /// Copies the objects of a bucket into a folder.
+    pub fn fetch(&self, bucket: &str, folder: &Path) {
+        let line = format!(
+            "import os\nfor page in client.get_paginator('list_objects_v2').paginate(Bucket={bucket:?}):\n for o in page.get('Contents', []):\n  p = os.path.join({:?}, o['Key'])\n  os.makedirs(os.path.dirname(p), exist_ok=True)\n  client.download_file({bucket:?}, o['Key'], p)",
+            folder.display().to_string()
+        );
+        self.aws(&line).expect("fetched");
     }
 
     /// Runs a line of Python with a client of S3.

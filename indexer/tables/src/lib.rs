@@ -16,10 +16,12 @@
 pub mod columns;
 mod documents;
 mod error;
-mod folder;
+mod export;
 mod leaves;
 mod part;
 mod partial;
+mod place;
 
 pub use error::TablesError;
-pub use folder::{ExportedHour, TablesFolder};
+pub use export::ExportedHour;
+pub use place::{TableObjects, TablesPlace};

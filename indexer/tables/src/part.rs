@@ -12,7 +12,7 @@ use parquet::schema::types::ColumnPath;
 use crate::columns::{BLOOM_FILTERED, TableRow};
 use crate::documents::Documents;
 use crate::leaves::{RowGroup, schema};
-use crate::partial::PartialFile;
+use crate::place::OpenPart;
 
 /// Rows of a row group: what an engine reads, or skips, at once.
 pub(crate) const ROW_GROUP_ROWS: usize = 128 << 10;
@@ -58,11 +58,11 @@ impl DocumentDecoder {
 
 /// Writes the rows of these documents into a file, with facts about it, and returns the file and the number of rows.
 pub(crate) fn write_part(
-    file: PartialFile,
+    file: OpenPart,
     documents: &mut Documents,
     times: HourTimes,
     facts: Vec<KeyValue>,
-) -> Result<(PartialFile, u64), ParquetError> {
+) -> Result<(OpenPart, u64), ParquetError> {
     let mut writer = SerializedFileWriter::new(file, schema()?, properties(facts)?.into())?;
     let (mut group, mut decoder, mut rows) = (RowGroup::new(), DocumentDecoder::default(), 0);
     for document in documents.sorted() {

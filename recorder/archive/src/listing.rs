@@ -110,10 +110,12 @@ fn segments_in(keys: &StoreKeys, objects: &[ListedObject]) -> Segments {
     }
     let segment = |(name, index_bytes): (SegmentName, u64)| {
         let found = cold.get(&name).map(|bytes| (true, *bytes));
-        let (is_cold, bytes) = found.or_else(|| Some((false, *plain.get(&name)?)))?;
-        Some((name, ArchivedSegment { is_cold, bytes, index_bytes }))
+        let found = found.or_else(|| Some((false, *plain.get(&name)?)));
+        // Its file is gone: whoever reads it finds that it is empty, and names it.
+        let (is_cold, bytes) = found.unwrap_or((true, 0));
+        (name, ArchivedSegment { is_cold, bytes, index_bytes })
     };
-    indexes.into_iter().filter_map(segment).collect()
+    indexes.into_iter().map(segment).collect()
 }
 
 impl ListedHours {
@@ -424,6 +426,7 @@ mod tests {
         let expected = BTreeMap::from([
             (name(0), ArchivedSegment { is_cold: true, bytes: 10, index_bytes: 1 }),
             (name(1), ArchivedSegment { is_cold: false, bytes: 30, index_bytes: 2 }),
+            (name(3), ArchivedSegment { is_cold: true, bytes: 0, index_bytes: 3 }),
         ]);
         assert_eq!(found, expected);
     }

@@ -1,15 +1,15 @@
 //! `netrewind export flows`: hours of the catalog as Parquet files.
 
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use netrewind_catalog_tantivy::TantivyCatalog;
 use netrewind_store::Store;
-use netrewind_tables::{ExportedHour, TablesError, TablesFolder};
+use netrewind_tables::{ExportedHour, TablesError};
 
 use super::hours::HourArguments;
 use crate::confine::Walls;
 use crate::outcome::{Failure, Outcome};
+use crate::table_target::{OpenedTarget, TableTarget};
 use crate::{signals, terminal};
 
 /// Arguments of `netrewind export flows`.
@@ -17,9 +17,9 @@ use crate::{signals, terminal};
 pub struct ExportFlowsArguments {
     #[command(flatten)]
     hours: HourArguments,
-    /// Folder for the files: flows/v1/recorder=ID/date=2026-11-22/hour=09/part-0.parquet below it
-    #[arg(long, value_name = "DIR")]
-    into: PathBuf,
+    /// Folder for the files, or s3://BUCKET/PREFIX, gs:// or az://: flows/v1/recorder=ID/date=2026-11-22/hour=09/part-0.parquet below it
+    #[arg(long, value_name = "DIR|URL")]
+    into: TableTarget,
 }
 
 /// Runs the command.
@@ -27,19 +27,16 @@ pub fn run(arguments: &ExportFlowsArguments) -> Result<Outcome, Failure> {
     let range = arguments.hours.range()?;
     let stop = signals::stop_flag()?;
     let store = Store::open_to_read(&arguments.hours.store.store)?;
-    // What is not there could not be written to later.
-    std::fs::create_dir_all(&arguments.into)
-        .map_err(|error| anyhow::anyhow!("--into {}: {error}", arguments.into.display()))?;
-    let raised = Walls::around(&store).writing(&arguments.into).raise();
+    let OpenedTarget { place, .. } = arguments.into.open("--into")?;
+    let raised = arguments.into.walls(Walls::around(&store)).raise();
     if !arguments.hours.quiet {
         raised.say_gaps();
     }
     let chosen = arguments.hours.choose(&store, range)?;
-    let folder = TablesFolder::new(arguments.into.clone());
     let (mut outcome, mut exported) = (chosen.outcome, 0);
     for manifest in &chosen.manifests {
         let hour = manifest.hour;
-        match folder.export(&store, &TantivyCatalog, manifest, &|| stop.load(Ordering::Relaxed)) {
+        match place.export(&store, &TantivyCatalog, manifest, &|| stop.load(Ordering::Relaxed)) {
             Ok(ExportedHour { folder, rows, bytes, is_new, lacks, .. }) => {
                 exported += 1;
                 if !arguments.hours.quiet {

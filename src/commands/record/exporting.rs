@@ -1,26 +1,26 @@
 //! What leaves the store while it is recorded: tables of hours, and flow records to a collector.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use netrewind_archive::Bucket;
 use netrewind_indexer::hour_export::HourExport;
 use netrewind_indexer::workplace::{IndexWatcher, Workplace};
 use netrewind_ipfix::collector::{CollectorAddress, Transport};
 use netrewind_ipfix::{IpfixExporter, IpfixStatus, IpfixThread};
 use netrewind_store::locked;
-use netrewind_tables::TablesFolder;
 
 use crate::confine::Walls;
 use crate::exported_hours::{ExportedTables, ExtractedSegments, QueuedSegments};
 use crate::outcome::Failure;
+use crate::table_target::{OpenedTarget, TableTarget};
 use crate::terminal;
 
 /// Destinations of what is exported.
 #[derive(Debug, clap::Args)]
 pub struct ExportArguments {
-    /// Also write each hour that is over as a Parquet file into this folder, as `netrewind export flows` does
-    #[arg(long, value_name = "DIR")]
-    export_flows: Option<PathBuf>,
+    /// Also write each hour that is over as a Parquet file into this folder, or below this URL, as `netrewind export flows` does
+    #[arg(long, value_name = "DIR|URL")]
+    export_flows: Option<TableTarget>,
     /// Also send the flows of each segment that is sealed to this IPFIX collector, over UDP unless it is written as tcp:HOST:PORT
     #[arg(long, value_name = "HOST:PORT")]
     ipfix: Option<CollectorAddress>,
@@ -39,7 +39,7 @@ pub fn collector_walls(walls: Walls, collector: &CollectorAddress) -> Walls {
 
 /// Exports that are about to begin.
 pub struct PreparedExports {
-    tables: Option<PathBuf>,
+    tables: Option<(TableTarget, OpenedTarget)>,
     ipfix: Option<IpfixExporter>,
     /// Collector that is not connected before the walls are raised.
     connects_later: Option<CollectorAddress>,
@@ -50,26 +50,31 @@ pub struct PreparedExports {
 #[derive(Clone, Default)]
 pub struct ExportState {
     tables: Arc<Mutex<Option<String>>>,
+    bucket: Option<Arc<Bucket>>,
     ipfix: Option<Arc<Mutex<IpfixStatus>>>,
 }
 
 impl ExportArguments {
     /// Opens what could not be opened later. What fails is told of, and does not keep from recording.
     pub fn prepare(&self) -> PreparedExports {
-        let tables = self.export_flows.clone().filter(|folder| {
-            let made = std::fs::create_dir_all(folder);
-            if let Err(error) = &made {
+        let tables = self.export_flows.as_ref().and_then(|target| match target.open("--export-flows") {
+            Ok(opened) => Some((target.clone(), opened)),
+            Err(failure) => {
                 terminal::say(format_args!(
-                    "--export-flows {}: {error}: no hours are exported; netrewind export flows does that later",
-                    folder.display()
+                    "{}: no hours are exported; netrewind export flows does that later",
+                    failure.text()
                 ));
+                None
             }
-            made.is_ok()
         });
         let mut ipfix = self.ipfix.clone().map(|collector| IpfixExporter::new(collector, self.ipfix_domain));
         let is_connected = ipfix.as_mut().is_some_and(|exporter| exporter.open_for_good().unwrap_or(false));
-        let state =
-            ExportState { ipfix: ipfix.as_ref().map(IpfixExporter::status), ..ExportState::default() };
+        let bucket = tables.as_ref().and_then(|(_, opened)| opened.bucket.clone());
+        let state = ExportState {
+            ipfix: ipfix.as_ref().map(IpfixExporter::status),
+            bucket,
+            ..ExportState::default()
+        };
         let connects_later = self.ipfix.clone().filter(|_| !is_connected);
         PreparedExports { tables, ipfix, connects_later, state }
     }
@@ -78,7 +83,7 @@ impl ExportArguments {
 impl PreparedExports {
     /// Walls that leave what they need.
     pub fn walls(&self, walls: Walls) -> Walls {
-        let walls = self.tables.iter().fold(walls, |walls, folder| walls.writing(folder));
+        let walls = self.tables.iter().fold(walls, |walls, (target, _)| target.walls(walls));
         self.connects_later.iter().fold(walls, collector_walls)
     }
 
@@ -95,8 +100,8 @@ impl PreparedExports {
 
     /// Takes the hours that are over.
     pub fn tables(&self) -> Option<Box<dyn HourExport>> {
-        let folder = TablesFolder::new(self.tables.clone()?);
-        Some(Box::new(ExportedTables::new(folder, Arc::clone(&self.state.tables))))
+        let (_, opened) = self.tables.as_ref()?;
+        Some(Box::new(ExportedTables::new(opened.place.clone(), Arc::clone(&self.state.tables))))
     }
 
     /// Starts the export to the collector.
@@ -109,6 +114,11 @@ impl PreparedExports {
 }
 
 impl ExportState {
+    /// Gives up what is under way to a bucket: the next recorder exports that hour.
+    pub fn stop(&self) {
+        self.bucket.iter().for_each(|bucket| bucket.stop());
+    }
+
     /// Reasons why nothing is exported at the moment, in words.
     pub fn trouble(&self) -> Vec<String> {
         let tables = locked(&self.tables).clone().map(|reason| format!("Hours cannot be exported: {reason}"));

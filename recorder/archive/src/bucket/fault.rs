@@ -71,6 +71,11 @@ impl BucketError {
     pub(super) fn new(url: &ArchiveUrl, key: &str, fault: BucketFault, reason: String) -> Self {
         Self { fault, object: url.of_key(key), reason, remedy: remedy(url.cloud, fault) }
     }
+
+    /// The reason and the remedy, for who names the object himself.
+    pub fn without_object(&self) -> String {
+        format!("{}{}", self.reason, Remedy(self.remedy))
+    }
 }
 
 fn remedy(cloud: Cloud, fault: BucketFault) -> &'static str {

@@ -247,6 +247,11 @@ impl Files for JoinedFiles {
                 let Some(found) = self.archived_segment(name, *kind) else { return missing() };
                 match kind {
                     SegmentFileKind::Index => ArchivedFile::Copy(self.archived.index(name, found)?),
+                    _ if found.bytes == 0 => {
+                        return Err(io::Error::other(
+                            "the archive has its index and not its file, which was lost",
+                        ));
+                    }
                     _ => ArchivedFile::Segment(self.archived.segment(name, found)),
                 }
             }
