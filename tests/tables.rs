@@ -317,7 +317,7 @@ fn tables_go_into_a_bucket_as_into_a_folder() {
     server.make_bucket("tables");
     let mut rng = Rng::with_seed(seed());
     let folder = tempfile::tempdir().expect("a folder");
-    let many = packets(&mut rng);
+    let many = packets(&mut rng, 3);
     let store = recorded(folder.path(), &many);
     catalogue(&store);
     let (into, fetched) = (folder.path().join("tables"), folder.path().join("fetched"));
