@@ -75,7 +75,7 @@ fn a_model_asks_what_a_program_may_ask() {
         );
         for (parameter, schema) in properties {
             let value = match (parameter.as_str(), schema["type"].as_str()) {
-                ("around" | "window" | "from" | "to" | "cursor" | "community_id", _) => continue,
+                ("around" | "window" | "from" | "to" | "cursor" | "community_id" | "flow", _) => continue,
                 ("tz", _) => json!("Europe/Rome"),
                 ("sort", _) => json!("start"),
                 ("query", _) => json!("bytes:>0"),
@@ -103,6 +103,11 @@ fn a_model_asks_what_a_program_may_ask() {
         ("count_packets", json!({"from": "1h ago", "no_index": true}), "no argument \"no_index\""),
         ("list_conversations", json!({"from": "1h ago", "limit": 1000}), "from 1 to 100"),
         ("list_conversations", json!({"from": 5}), "from is a"),
+        (
+            "list_packets",
+            json!({"from": "1h ago", "limit": 11, "bytes": true}),
+            "at most 10 packets, 512 bytes",
+        ),
         ("delete_everything", json!({}), "no tool"),
     ] {
         let answer = call(&service, &[], tool, arguments);
@@ -119,6 +124,61 @@ fn a_model_asks_what_a_program_may_ask() {
     // A page elsewhere that a browser shows cannot use it.
     let elsewhere = call(&service, &[("Origin", "https://example.com")], "recorder_status", json!({}));
     assert_eq!(elsewhere["result"]["isError"], true, "{elsewhere}");
+}
+
+/// Lines of `extract --format text`, as time and ends.
+fn extracted(store: &str, filter: &str) -> Vec<String> {
+    let text = done(["extract", "--store", store, "--filter", filter, "--format", "text", "-o", "-", "-q"]);
+    let text = String::from_utf8(text).expect("text");
+    let line = |line: &str| {
+        let fields: Vec<&str> = line.split('\t').collect();
+        format!("{} {} > {} {} {} {}", fields[0], fields[1], fields[2], fields[3], fields[4], fields[5])
+    };
+    text.lines().map(line).collect()
+}
+
+#[test]
+fn a_model_reads_packets_page_by_page() {
+    let (_folder, store) = store();
+    let service = Service::start(&["serve", "--store", &store, "--mcp"]);
+    let listed = |arguments: Value| {
+        let answer = call(&service, &[], "list_packets", arguments)["result"].clone();
+        assert_eq!(answer["isError"], false, "{answer}");
+        answer["structuredContent"].clone()
+    };
+    let (mut lines, mut cursor) = (Vec::new(), None);
+    loop {
+        let mut asked =
+            json!({"from": "2026-11-22T00:00:00Z", "filter": "host 10.0.0.1 and greater 1", "limit": 70});
+        if let Some(cursor) = cursor {
+            asked["cursor"] = cursor;
+        }
+        let page = listed(asked);
+        let packets = page["packets"].as_array().expect("lines");
+        assert!(packets.len() <= 70 && page["completeness"].is_object() && page["bytes"].is_null());
+        lines.extend(packets.iter().map(|line| line.as_str().expect("a line").to_owned()));
+        match &page["next"] {
+            Value::String(next) => cursor = Some(json!(next)),
+            _ => break,
+        }
+    }
+    let expected = extracted(&store, "host 10.0.0.1");
+    assert_eq!(lines.len(), 300);
+    for ((number, line), expected) in (1..).zip(&lines).zip(&expected) {
+        let line = line.replace(":40000", "").replace(":443", "");
+        assert_eq!(line, format!("{number} {expected}"));
+    }
+    let page = listed(json!({"from": "2026-11-22T00:00:00Z", "limit": 2, "bytes": true}));
+    let bytes = page["bytes"].as_array().expect("bytes");
+    let whole = service.get("/api/v1/packets/list?limit=2&bytes=true").json();
+    for (number, bytes) in bytes.iter().enumerate() {
+        assert_eq!(bytes["hex"], whole["packets"][number]["bytes"]);
+        assert_eq!(bytes["captured"], whole["packets"][number]["captured"]);
+    }
+    assert_eq!(bytes.len(), 2);
+    let flow = service.get("/api/v1/flows?limit=1&filter=host+10.0.0.2").json()["flows"][0]["id"].clone();
+    let of_flow = listed(json!({"from": "2026-11-22T00:00:00Z", "flow": flow, "limit": 100}));
+    assert!(of_flow["packets"][0].as_str().is_some_and(|line| line.contains("10.0.0.2")), "{of_flow}");
 }
 
 #[test]
@@ -144,6 +204,13 @@ fn a_model_sees_what_its_token_may_see() {
         "its filter is joined"
     );
     assert_eq!(count(&[("Authorization", &status)])["isError"], true, "it has not that scope");
+    let list = |filter: &str| {
+        let arguments = json!({"from": "2026-11-22T00:00:00Z", "filter": filter, "limit": 100});
+        call(&service, &[("Authorization", &some)], "list_packets", arguments)["result"]["structuredContent"]
+            .clone()
+    };
+    assert_eq!(list("host 10.0.0.1")["packets"], json!([]), "its filter is joined");
+    assert_eq!(list("")["packets"].as_array().map(Vec::len), Some(100));
     assert_eq!(count(&[])["isError"], true, "it needs a token");
     assert_eq!(count(&[("Authorization", "Bearer wrong")])["isError"], true);
     let of_status = call(&service, &[("Authorization", &status)], "recorder_status", json!({}));

@@ -5,6 +5,8 @@
 //!
 //! Source: <https://modelcontextprotocol.io/specification/2025-06-18>, streamable HTTP without streams of events; JSON-RPC 2.0.
 
+mod packet_text;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use serde_json::{Map, Value, json};
 use tower_service::Service as _;
 
 use crate::problem::{Kind, Problem};
+use packet_text::{PACKETS_WITH_BYTES_MAX, SHOWN_BYTES_MAX};
 
 /// Path of the server.
 pub const ROUTE: &str = "/mcp";
@@ -29,6 +32,8 @@ const MESSAGE_BYTES_MAX: usize = 256 << 10;
 const MESSAGE_TIME_MAX: Duration = Duration::from_secs(30);
 /// Bytes of a result: what a model reads.
 pub const RESULT_BYTES_MAX: usize = 256 << 10;
+/// Bytes of an answer of the API from which a result is made: of a page of packets with bytes, in hexadecimal digits.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
 /// Rows of a list in a result.
 pub const ROWS_MAX: u64 = 100;
 /// Seconds of reading for a result.
@@ -59,6 +64,8 @@ struct Tool {
     /// Parameters that it is asked with unless the caller says otherwise, or less.
     fixed: &'static [(&'static str, u64)],
     has_range: bool,
+    /// Makes a result of the answer that is short enough to read.
+    shorten: Option<fn(Value) -> Value>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +99,7 @@ const COMMUNITY_ID: (&str, ParameterKind, &str) =
 const HOSTS: (&str, ParameterKind, &str) =
     ("hosts", ParameterKind::Text, "Addresses and networks, between commas, one of which a packet must have");
 
-const TOOLS: [Tool; 6] = [
+const TOOLS: [Tool; 7] = [
     Tool {
         name: "recorder_status",
         about: "What the recorder keeps: since when, how much, whether it records now and what it has lost",
@@ -100,6 +107,7 @@ const TOOLS: [Tool; 6] = [
         parameters: &[],
         fixed: &[],
         has_range: false,
+        shorten: None,
     },
     Tool {
         name: "list_conversations",
@@ -116,6 +124,7 @@ const TOOLS: [Tool; 6] = [
         ],
         fixed: &[("limit", 20)],
         has_range: true,
+        shorten: None,
     },
     Tool {
         name: "summarize_traffic",
@@ -130,6 +139,29 @@ const TOOLS: [Tool; 6] = [
         ],
         fixed: &[("top", 10), ("buckets", 24), ("edges", 20)],
         has_range: true,
+        shorten: None,
+    },
+    Tool {
+        name: "list_packets",
+        about: "Packets in a range in lines, in order of time: exact time, ends, protocol, length, summary; of few also the first bytes",
+        path: "/api/v1/packets/list",
+        parameters: &[
+            FILTER,
+            SEARCH,
+            COMMUNITY_ID,
+            HOSTS,
+            (
+                "flow",
+                ParameterKind::Text,
+                "Only the packets of the conversation with this id, of list_conversations",
+            ),
+            ("limit", ParameterKind::Number(ROWS_MAX), "Packets; with bytes at most 10"),
+            ("cursor", ParameterKind::Text, "The next of the page before"),
+            ("bytes", ParameterKind::Flag, "With the first 512 bytes of each, in hexadecimal digits"),
+        ],
+        fixed: &[("limit", PACKETS_WITH_BYTES_MAX)],
+        has_range: true,
+        shorten: Some(packet_text::in_lines),
     },
     Tool {
         name: "count_packets",
@@ -144,6 +176,7 @@ const TOOLS: [Tool; 6] = [
         ],
         fixed: &[("max_seconds", SECONDS_MAX)],
         has_range: true,
+        shorten: None,
     },
     Tool {
         name: "estimate_packets",
@@ -152,6 +185,7 @@ const TOOLS: [Tool; 6] = [
         parameters: &[FILTER, SEARCH, COMMUNITY_ID, HOSTS],
         fixed: &[("max_seconds", SECONDS_MAX)],
         has_range: true,
+        shorten: None,
     },
     Tool {
         name: "check_filter",
@@ -160,6 +194,7 @@ const TOOLS: [Tool; 6] = [
         parameters: &[FILTER],
         fixed: &[],
         has_range: false,
+        shorten: None,
     },
 ];
 
@@ -302,15 +337,24 @@ async fn call(
     let mut routes = routes;
     let Ok(response) = routes.call(request).await;
     let status = response.status();
-    let text = match to_bytes(response.into_body(), RESULT_BYTES_MAX).await {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(_) => {
-            let text =
-                format!("the result has more than {RESULT_BYTES_MAX} bytes, or broke off: ask for less");
-            return Ok(json!({"content": [{"type": "text", "text": text}], "isError": true}));
-        }
+    let too_long = || {
+        let text = format!("the result has more than {RESULT_BYTES_MAX} bytes, or broke off: ask for less");
+        json!({"content": [{"type": "text", "text": text}], "isError": true})
     };
-    Ok(match (serde_json::from_str::<Value>(&text), status.is_success()) {
+    let answer_max = if tool.shorten.is_some() { ANSWER_BYTES_MAX } else { RESULT_BYTES_MAX };
+    let mut text = match to_bytes(response.into_body(), answer_max).await {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(_) => return Ok(too_long()),
+    };
+    let mut read = serde_json::from_str::<Value>(&text);
+    if let (Some(shorten), Ok(value), true) = (tool.shorten, &mut read, status.is_success()) {
+        *value = shorten(value.take());
+        text = value.to_string();
+    }
+    if text.len() > RESULT_BYTES_MAX {
+        return Ok(too_long());
+    }
+    Ok(match (read, status.is_success()) {
         (Ok(value @ Value::Object(_)), true) => {
             json!({"content": [{"type": "text", "text": text}], "structuredContent": value, "isError": false})
         }
@@ -351,6 +395,13 @@ fn query_string(tool: &Tool, arguments: Option<&Value>) -> Result<String, Messag
     if tool.has_range && !given.contains_key("from") && !given.contains_key("around") {
         let text =
             "give the range: from and to, or around and window; recorder_status says what time is kept";
+        return Err(wrong(INVALID_PARAMS, text));
+    }
+    let limit = given.get("limit").and_then(Value::as_u64).unwrap_or_default();
+    if given.get("bytes") == Some(&Value::Bool(true)) && limit > PACKETS_WITH_BYTES_MAX {
+        let text = format!(
+            "with bytes at most {PACKETS_WITH_BYTES_MAX} packets, {SHOWN_BYTES_MAX} bytes of each: give a lower limit"
+        );
         return Err(wrong(INVALID_PARAMS, text));
     }
     for (name, value) in tool.fixed {
