@@ -61,6 +61,7 @@ mod python_client;
 mod remote;
 mod rotation;
 mod roundtrip;
+mod rows;
 mod shares;
 mod soak;
 mod soundness;

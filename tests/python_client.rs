@@ -65,6 +65,8 @@ account = recorder.save(sys.argv[2], filter='src net 10.0.0.0/20')
 assert account['packets'] == count, account
 flows = list(recorder.flows(sort='start', limit=7, filter='src net 10.0.0.0/25'))
 assert len({flow['id'] for flow in flows}) == len(flows) == 128, len(flows)
+rows = recorder.list_flows(format='csv', sort='start', limit=7, filter='src net 10.0.0.0/25').splitlines()
+assert rows[0].startswith('id,first,last,') and [row.split(',')[0] for row in rows[1:]] == [flow['id'] for flow in flows[:7]], rows
 flow = recorder.get_flow(flows[5]['id'])
 assert flow['client']['address'] == flows[5]['client']['address'], flow
 assert recorder.get_status()['segments'] and 'netrewind_build_info' in recorder.get_metrics()

@@ -34,6 +34,7 @@ mod pipeline;
 mod range_fragments;
 mod record_filter;
 mod request;
+mod rows;
 mod source;
 pub(crate) mod split_series;
 pub(crate) mod summarize;
@@ -56,6 +57,9 @@ pub use netrewind_flows::top_flows::FlowSort;
 pub use netrewind_flows::totals::Totals;
 pub use netrewind_flows::tunnel_record::TunnelRecord;
 pub(crate) use pieces::{COUNTED_FLOWS, PIECE_PARTS};
+pub use rows::{
+    CsvRow, SplitRow, ValueRow, split_rows, value_rows, write_csv, write_eve, write_json_lines, write_zeek,
+};
 pub use split_series::{SPLIT_PARTS_MAX, SeriesPart, SplitBy, SplitQuery, SplitSeries};
 pub use summary_answer::{
     ApplicationCount, Edge, FlowSummary, HostCount, PortCount, SummaryQuery, TOP_MAX, Top,

@@ -4,6 +4,7 @@
 //! is told for the whole range.
 
 mod application;
+mod csv;
 mod cursor;
 mod datagram;
 mod describe;

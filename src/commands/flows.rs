@@ -8,7 +8,10 @@ use std::time::Instant;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use jiff::tz::TimeZone;
-use netrewind_extractor::flows::{FlowQuery, FlowSort, PageCursor, Search, SummaryQuery, TOP_MAX};
+use netrewind_extractor::flows::{
+    Conversation, FlowQuery, FlowSort, PageCursor, Search, SummaryQuery, TOP_MAX, write_csv, write_eve,
+    write_json_lines, write_zeek,
+};
 use netrewind_extractor::time_text::in_zone;
 use netrewind_extractor::{Completeness, ExtractError, Extractor, hint_time};
 use serde::Serialize;
@@ -31,6 +34,7 @@ Examples:
   netrewind flows --store /data/nr --sort start --limit 100000 --format csv > flows.csv
   netrewind flows --store /data/nr --query 'sni:example.com AND bytes:>1M'
   netrewind flows --store /data/nr --hosts-file indicators.txt --top hosts
+  netrewind flows --store /data/nr --sort start --limit 1000 --format zeek > conn.log
   netrewind flows --store /data/nr --format json | jq 'select(.tcp.state == \"reset\")'
 
 A flow is a conversation: all packets between two ends, both ways, through the same tunnels, until it has been silent for
@@ -39,6 +43,8 @@ its idle time (TCP 5 minutes, UDP 2, ICMP 1) or a new connection begins. Of pack
 vlan, vni, application, sni, http_host, ua, dns, ja4, alpn, ssh, community_id; a wrong one lists all of them.
 Packets and bytes are exactly those of the range that the filter accepts. Bytes are those on the wire.
 Whether the answer is complete stands on standard error and in the exit status: 0 complete, 1 incomplete.";
+
+type StandardOutput = io::BufWriter<io::StdoutLock<'static>>;
 
 /// Columns of a terminal that does not say.
 const TERMINAL_COLUMNS: usize = 80;
@@ -74,8 +80,10 @@ pub struct FlowsArguments {
     /// List the conversations after a page, by the cursor that it printed on standard error
     #[arg(long, value_name = "CURSOR")]
     after: Option<PageCursor>,
-    /// A table, JSON lines, or CSV with a head
-    #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = ["table", "json", "csv"])]
+    /// A table, JSON lines, CSV with a head, or of conversations the log of another tool: Suricata's EVE (flow events as JSON lines),
+    /// Zeek's conn.log (tab-separated with its head)
+    #[arg(long, value_name = "FORMAT", default_value = "table",
+        value_parser = ["table", "json", "csv", "eve", "zeek"])]
     format: String,
     /// Print JSON lines: the same as --format json
     #[arg(long, conflicts_with = "format")]
@@ -98,6 +106,11 @@ pub fn run(arguments: &FlowsArguments) -> Result<Outcome, Failure> {
     {
         return Err(Failure::usage(
             "--sort, --reverse and --after apply to conversations only: hosts, ports and apps are sorted by bytes",
+        ));
+    }
+    if arguments.top != "conversations" && matches!(arguments.format(), "eve" | "zeek") {
+        return Err(Failure::usage(
+            "--format eve and --format zeek are logs of conversations: leave out --top",
         ));
     }
     let (query, zone) = (arguments.query.query(false)?, arguments.query.zone()?);
@@ -132,7 +145,11 @@ pub fn run(arguments: &FlowsArguments) -> Result<Outcome, Failure> {
         let is_empty = answer.totals.conversations == 0 && flows.search.is_none() && !arguments.quiet;
         let until = Instant::now() + hint_time(begun.elapsed());
         let hint = is_empty.then(|| extractor.hint(&query, &|| Instant::now() >= until)).flatten();
-        print(&answer.flows, arguments, &zone)?;
+        match arguments.format() {
+            "eve" => log(&answer.flows, arguments, write_eve)?,
+            "zeek" => log(&answer.flows, arguments, write_zeek)?,
+            _ => _ = print(&answer.flows, arguments, &zone)?,
+        }
         let what = ListSummary {
             listed: answer.flows.len() as u64,
             all: Some(answer.totals.conversations),
@@ -184,6 +201,27 @@ fn report_flows(
     if completeness.is_sound() { Outcome::Done } else { Outcome::Incomplete }
 }
 
+/// Prints conversations as the log of another tool.
+fn log(
+    conversations: &[Conversation],
+    arguments: &FlowsArguments,
+    write: fn(&[Conversation], StandardOutput) -> io::Result<u64>,
+) -> Result<(), Failure> {
+    match write(conversations, io::BufWriter::new(io::stdout().lock())) {
+        // Whoever read the log has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(left_out) => {
+            if left_out > 0 && !arguments.quiet {
+                terminal::say(format_args!(
+                    "{left_out} conversations are left out: they have no IP addresses"
+                ));
+            }
+            Ok(())
+        }
+    }
+}
+
 /// Prints a list, and returns its length.
 fn print<R: Row + Serialize>(
     rows: &[R],
@@ -192,8 +230,8 @@ fn print<R: Row + Serialize>(
 ) -> Result<u64, Failure> {
     let output = io::BufWriter::new(io::stdout().lock());
     let printed = match arguments.format() {
-        "json" => print_json(rows, output),
-        "csv" => print_csv(rows, output),
+        "json" => write_json_lines(rows, output),
+        "csv" => write_csv(rows, output),
         _ if io::stdout().is_terminal() => {
             let notes = print_fitted(rows, zone, output)?;
             notes.iter().filter(|_| !arguments.quiet).for_each(terminal::say);
@@ -207,27 +245,6 @@ fn print<R: Row + Serialize>(
         other => other?,
     }
     Ok(rows.len() as u64)
-}
-
-fn print_json<R: Serialize>(rows: &[R], mut output: impl Write) -> io::Result<()> {
-    for row in rows {
-        serde_json::to_writer(&mut output, row)?;
-        output.write_all(b"\n")?;
-    }
-    output.flush()
-}
-
-fn print_csv<R: Row>(rows: &[R], output: impl Write) -> io::Result<()> {
-    let mut writer = csv::Writer::from_writer(output);
-    let failed = |error: csv::Error| match error.into_kind() {
-        csv::ErrorKind::Io(error) => error,
-        other => io::Error::other(format!("{other:?}")),
-    };
-    writer.write_record(R::FIELDS).map_err(failed)?;
-    for row in rows {
-        writer.write_record(row.fields()).map_err(failed)?;
-    }
-    writer.flush()
 }
 
 /// Prints a table for a person, and returns what to say about it.

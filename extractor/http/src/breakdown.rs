@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Request, State};
-use axum::{Extension, Json};
+use axum::response::Response;
 use netrewind_extractor::flows::{
     BUCKETS_MAX, LISTED_VALUES_MAX, PropertyList, SPLIT_PARTS_MAX, SplitBy, SplitQuery, SplitSeries,
-    ValuesQuery,
+    ValuesQuery, split_rows, value_rows,
 };
 use netrewind_extractor::{Completeness, Extractor, Query, Work};
 use utoipa::IntoParams;
@@ -18,6 +19,7 @@ use crate::identity::Identity;
 use crate::parameters::Selection;
 use crate::problem::Problem;
 use crate::request::fields_of;
+use crate::rows::{Accepted, ListFormat, RowFormat, RowsAccount, document};
 use crate::service::Service;
 
 /// Size of the lists of values.
@@ -33,23 +35,33 @@ pub struct ValuesExtent {
     query: Option<String>,
     /// Only conversations with this Community ID (version 1).
     community_id: Option<String>,
+    /// Form of the answer. Absent: what `Accept` says, or `json`.
+    #[param(inline)]
+    format: Option<RowFormat>,
 }
 
 /// Values of labels and other properties, counted
 ///
 /// For each property that conversations of the range have: the values that most of them have.
 #[utoipa::path(get, path = "/api/v1/values", tag = "flows", params(Selection, ValuesExtent), responses(
-    (status = 200, description = "Properties and their values", body = PropertyList)
+    (status = 200, description = "Properties and their values", content(
+        (PropertyList = "application/json"), (String = "text/csv"), (String = "application/x-ndjson")
+    ), headers(
+        ("Netrewind-Completeness" = String, description = "Of rows: completeness, as JSON"),
+        ("Netrewind-Answer" = String, description = "Of rows: their number, completeness, and what else a document has beside its lists, as JSON"),
+    ))
 ))]
 pub async fn values(
     State(service): State<Arc<Service>>,
     Extension(identity): Extension<Identity>,
     request: Request,
-) -> Result<Json<PropertyList>, Problem> {
+) -> Result<Response, Problem> {
+    let accepted = Accepted::of(request.headers());
     let mut fields = fields_of(request, &service).await?;
     let selection = Selection::from_fields(&mut fields)?;
     let limit = at_least_one(&mut fields, "limit", LISTED_VALUES_MAX as u64)?;
     let search = search(&mut fields)?;
+    let format = accepted.format(&mut fields, ListFormat::OF_ROWS)?;
     fields.end()?;
     let query = service.query_for(&identity, selection)?;
     let is_restricted = identity.filter.is_some();
@@ -63,7 +75,11 @@ pub async fn values(
         // The time that it took depends on packets that the asker may not know of.
         list.work = Work::default();
     }
-    Ok(Json(list))
+    if format == ListFormat::Json {
+        return Ok(document(&list));
+    }
+    let account = RowsAccount::new(&list.completeness).counting(list.totals, list.approximate);
+    Ok(account.respond(format, &value_rows(&list), &list))
 }
 
 /// Parts of traffic, and their number.
@@ -85,19 +101,28 @@ pub struct SplitExtent {
     query: Option<String>,
     /// Only conversations with this Community ID (version 1).
     community_id: Option<String>,
+    /// Form of the answer. Absent: what `Accept` says, or `json`.
+    #[param(inline)]
+    format: Option<RowFormat>,
 }
 
 /// Traffic over time, split by application or host
 ///
 /// Packets, bytes and retransmissions of each part. Those of a conversation are spread evenly over its time.
 #[utoipa::path(get, path = "/api/v1/series", tag = "flows", params(Selection, SplitExtent), responses(
-    (status = 200, description = "A series for each part", body = SplitSeries)
+    (status = 200, description = "A series for each part", content(
+        (SplitSeries = "application/json"), (String = "text/csv"), (String = "application/x-ndjson")
+    ), headers(
+        ("Netrewind-Completeness" = String, description = "Of rows: completeness, as JSON"),
+        ("Netrewind-Answer" = String, description = "Of rows: their number, completeness, and what else a document has beside its lists, as JSON"),
+    ))
 ))]
 pub async fn series(
     State(service): State<Arc<Service>>,
     Extension(identity): Extension<Identity>,
     request: Request,
-) -> Result<Json<SplitSeries>, Problem> {
+) -> Result<Response, Problem> {
+    let accepted = Accepted::of(request.headers());
     let mut fields = fields_of(request, &service).await?;
     let selection = Selection::from_fields(&mut fields)?;
     let by = fields.parsed("by", "application or host", |text| match text {
@@ -108,6 +133,7 @@ pub async fn series(
     let parts = at_least_one(&mut fields, "parts", SPLIT_PARTS_MAX as u64)?;
     let buckets = at_least_one(&mut fields, "buckets", BUCKETS_MAX as u64)?;
     let search = search(&mut fields)?;
+    let format = accepted.format(&mut fields, ListFormat::OF_ROWS)?;
     fields.end()?;
     let query = service.query_for(&identity, selection)?;
     let audited = AuditedQuery { service: Arc::clone(&service), identity, what: "series", flow: None, query };
@@ -121,7 +147,11 @@ pub async fn series(
     let work = move |extractor: &Extractor, query: &Query, control: &mut ClientControl<'_>| {
         extractor.split_series(query, &asked, control)
     };
-    Ok(Json(audited.answer(&service.packets, None, work).await?))
+    let series = audited.answer(&service.packets, None, work).await?;
+    if format == ListFormat::Json {
+        return Ok(document(&series));
+    }
+    Ok(RowsAccount::new(&series.completeness).respond(format, &split_rows(&series), &series))
 }
 
 impl AuditFacts for PropertyList {

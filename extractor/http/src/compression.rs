@@ -9,12 +9,15 @@ use tower_http::compression::predicate::{And, Predicate, SizeAbove};
 /// Bodies shorter than this fit in a packet as they are.
 const COMPRESSED_BYTES_MIN: u64 = 1024;
 /// Media types that are compressed, before any parameters.
-const COMPRESSED_TYPES: [&str; 7] = [
+const COMPRESSED_TYPES: [&str; 10] = [
     "text/html",
     "text/css",
     "text/javascript",
     "image/svg+xml",
+    "text/csv",
+    "text/tab-separated-values",
     "application/json",
+    "application/x-ndjson",
     "application/problem+json",
     "application/openmetrics-text",
 ];

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
+use axum::response::Response;
 use axum::{Extension, Json};
 use netrewind_extractor::Stream;
 use netrewind_extractor::flows::{
-    BUCKETS_MAX, Conversation, FlowAnswer, FlowId, FlowQuery, FlowSort, PageCursor, Search, SummaryQuery,
+    BUCKETS_MAX, Conversation, FlowAnswer, FlowId, FlowQuery, FlowSort, FlowSummary, PageCursor, Search,
+    SummaryQuery, write_eve, write_zeek,
 };
 use netrewind_extractor::{Control, ExtractError, Extractor, Query, Work};
 use serde::Serialize;
@@ -20,6 +22,7 @@ use crate::identity::Identity;
 use crate::parameters::{Selection, search_of};
 use crate::problem::{Kind, Problem};
 use crate::request::fields_of;
+use crate::rows::{Accepted, ListFormat, RowFormat, RowsAccount, document};
 use crate::service::Service;
 
 /// Conversations of a page at most.
@@ -50,6 +53,9 @@ pub struct Listing {
     query: Option<String>,
     /// Only conversations with this Community ID (version 1).
     community_id: Option<String>,
+    /// Form of the answer. Absent: what `Accept` says, or `json`.
+    #[param(inline)]
+    format: Option<ListFormat>,
 }
 
 /// An order.
@@ -86,21 +92,66 @@ pub struct Extent {
     query: Option<String>,
     /// Only conversations with this Community ID (version 1).
     community_id: Option<String>,
+    /// Form of the answer. Absent: what `Accept` says, or `json`.
+    #[param(inline)]
+    format: Option<RowFormat>,
+    /// List of the summary whose rows are wanted, as csv or ndjson.
+    #[param(inline)]
+    list: Option<SummaryList>,
+}
+
+/// A list of a summary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum SummaryList {
+    /// Packets and bytes over time.
+    Series,
+    /// Top hosts.
+    Hosts,
+    /// Top ports.
+    Ports,
+    /// Top applications.
+    Applications,
+    /// Top conversations.
+    Conversations,
+    /// Pairs of hosts.
+    Edges,
+}
+
+impl SummaryList {
+    fn read(text: &str) -> Option<Self> {
+        Some(match text {
+            "series" => Self::Series,
+            "hosts" => Self::Hosts,
+            "ports" => Self::Ports,
+            "applications" => Self::Applications,
+            "conversations" => Self::Conversations,
+            "edges" => Self::Edges,
+            _ => return None,
+        })
+    }
 }
 
 /// Conversations, sorted and paged
 ///
 /// Packets and bytes are those in the range that the filter accepts. Pages stay consistent while recording continues.
 #[utoipa::path(get, path = "/api/v1/flows", tag = "flows", params(Selection, Listing), responses(
-    (status = 200, description = "A page of conversations", body = FlowAnswer)
+    (status = 200, description = "A page of conversations", content(
+        (FlowAnswer = "application/json"), (String = "text/csv"), (String = "application/x-ndjson"), (String = "text/tab-separated-values")
+    ), headers(
+        ("Netrewind-Completeness" = String, description = "Of rows: completeness, as JSON"),
+        ("Netrewind-Answer" = String, description = "Of rows: their number, completeness, and what else a document has beside its lists, as JSON"),
+    ))
 ))]
 pub async fn list(
     State(service): State<Arc<Service>>,
     Extension(identity): Extension<Identity>,
     request: Request,
-) -> Result<Json<FlowAnswer>, Problem> {
+) -> Result<Response, Problem> {
+    let accepted = Accepted::of(request.headers());
     let mut fields = fields_of(request, &service).await?;
     let (selection, flows) = (Selection::from_fields(&mut fields)?, listing(&mut fields)?);
+    let format = accepted.format(&mut fields, ListFormat::OF_CONVERSATIONS)?;
     fields.end()?;
     let query = service.query_for(&identity, selection)?;
     let is_restricted = identity.filter.is_some();
@@ -119,7 +170,16 @@ pub async fn list(
         // The time that it took depends on packets that the asker may not know of.
         answer.work = Work::default();
     }
-    Ok(Json(answer))
+    let account = RowsAccount::new(&answer.completeness)
+        .counting(answer.totals, answer.approximate)
+        .before(answer.next)
+        .hinting(answer.hint.clone());
+    let flows = &answer.flows;
+    Ok(match format {
+        ListFormat::Eve => account.written(format, flows.len(), |body| write_eve(flows, body)),
+        ListFormat::Zeek => account.written(format, flows.len(), |body| write_zeek(flows, body)),
+        _ => account.respond(format, flows, &answer),
+    })
 }
 
 fn listing(fields: &mut Fields) -> Result<FlowQuery, Problem> {
@@ -232,20 +292,34 @@ pub async fn stream(
 ///
 /// Over time, and by host, port, application and conversation; with `--geoip`, with the locations of hosts.
 #[utoipa::path(get, path = "/api/v1/summary", tag = "flows", params(Selection, Extent), responses(
-    (status = 200, description = "Series, totals and top lists", body = SummaryAnswer)
+    (status = 200, description = "Series, totals and top lists", content(
+        (SummaryAnswer = "application/json"), (String = "text/csv"), (String = "application/x-ndjson")
+    ), headers(
+        ("Netrewind-Completeness" = String, description = "Of rows: completeness, as JSON"),
+        ("Netrewind-Answer" = String, description = "Of rows: their number, completeness, and what else a document has beside its lists, as JSON"),
+    ))
 ))]
 pub async fn summary(
     State(service): State<Arc<Service>>,
     Extension(identity): Extension<Identity>,
     request: Request,
-) -> Result<Json<SummaryAnswer>, Problem> {
+) -> Result<Response, Problem> {
+    let accepted = Accepted::of(request.headers());
     let mut fields = fields_of(request, &service).await?;
     let selection = Selection::from_fields(&mut fields)?;
     let buckets = at_least_one(&mut fields, "buckets", BUCKETS_MAX as u64)?;
     let top = at_least_one(&mut fields, "top", TOP_MAX)?;
     let edges = at_least_one(&mut fields, "edges", TOP_MAX)?;
     let search = search(&mut fields)?;
+    let format = accepted.format(&mut fields, ListFormat::OF_ROWS)?;
+    let lists = "series, hosts, ports, applications, conversations or edges";
+    let list = fields.parsed("list", lists, SummaryList::read)?;
     fields.end()?;
+    if (format == ListFormat::Json) != list.is_none() {
+        let detail =
+            format!("list: rows (csv, ndjson) are of one list, {lists}; json has all of them, and no list");
+        return Err(Problem::new(Kind::BadParameter, detail).with("parameter", "list"));
+    }
     let plain = SummaryQuery::default();
     let extent = SummaryQuery {
         buckets: buckets.unwrap_or(plain.buckets),
@@ -272,7 +346,17 @@ pub async fn summary(
     if is_restricted {
         answer.summary.work = Work::default();
     }
-    Ok(Json(answer))
+    let Some(list) = list else { return Ok(document(&answer)) };
+    let FlowSummary { series, top, edges, totals, approximate, completeness, .. } = &answer.summary;
+    let account = RowsAccount::new(completeness).counting(*totals, *approximate).hinting(answer.hint.clone());
+    Ok(match list {
+        SummaryList::Series => account.respond(format, series, &answer),
+        SummaryList::Hosts => account.respond(format, &top.hosts, &answer),
+        SummaryList::Ports => account.respond(format, &top.ports, &answer),
+        SummaryList::Applications => account.respond(format, &top.applications, &answer),
+        SummaryList::Conversations => account.respond(format, &top.conversations, &answer),
+        SummaryList::Edges => account.respond(format, edges, &answer),
+    })
 }
 
 /// Answer for a valid filter.

@@ -47,6 +47,7 @@ mod problem;
 mod problem_docs;
 mod request;
 mod routes;
+mod rows;
 mod server;
 mod service;
 mod session;

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Request, State};
-use axum::{Extension, Json};
+use axum::response::Response;
 use netrewind_extractor::packet_list::{LISTED_PACKETS_MAX, PacketCursor, PacketList, PacketListQuery};
 use netrewind_extractor::{Completeness, Control, Extractor, Query, Work};
 use utoipa::IntoParams;
@@ -16,6 +17,7 @@ use crate::identity::Identity;
 use crate::parameters::{Conversations, Selection};
 use crate::problem::Problem;
 use crate::request::fields_of;
+use crate::rows::{Accepted, ListFormat, RowFormat, RowsAccount};
 use crate::service::Service;
 
 /// Page of a packet list.
@@ -30,23 +32,33 @@ pub struct ListPage {
     cursor: Option<String>,
     /// With the bytes of each packet; a page then ends after a mebibyte of them.
     bytes: Option<bool>,
+    /// Form of the answer. Absent: what `Accept` says, or `json`.
+    #[param(inline)]
+    format: Option<RowFormat>,
 }
 
 /// Packets in lines, a page at a time
 ///
 /// Exact time, ends, protocol and a summary of each packet. A page is read from where it begins.
 #[utoipa::path(get, path = "/api/v1/packets/list", tag = "packets", params(Selection, Conversations, ListPage), responses(
-    (status = 200, description = "A page of packets", body = PacketList)
+    (status = 200, description = "A page of packets", content(
+        (PacketList = "application/json"), (String = "text/csv"), (String = "application/x-ndjson")
+    ), headers(
+        ("Netrewind-Completeness" = String, description = "Of rows: completeness, as JSON"),
+        ("Netrewind-Answer" = String, description = "Of rows: their number, completeness, and what else a document has beside its lists, as JSON"),
+    ))
 ))]
 pub async fn packet_list(
     State(service): State<Arc<Service>>,
     Extension(identity): Extension<Identity>,
     request: Request,
-) -> Result<Json<PacketList>, Problem> {
+) -> Result<Response, Problem> {
+    let accepted = Accepted::of(request.headers());
     let mut fields = fields_of(request, &service).await?;
     let (selection, conversations) =
         (Selection::from_fields(&mut fields)?, Conversations::from_fields(&mut fields)?);
     let page = page(&mut fields)?;
+    let format = accepted.format(&mut fields, ListFormat::OF_ROWS)?;
     fields.end()?;
     let query = conversations.restrict(service.query_for(&identity, selection)?)?;
     let is_restricted = identity.filter.is_some();
@@ -66,7 +78,8 @@ pub async fn packet_list(
         // The number of examined packets depends on those that the asker may not know of.
         list.work = Work::default();
     }
-    Ok(Json(list))
+    let account = RowsAccount::new(&list.completeness).before_packet(list.next).hinting(list.hint.clone());
+    Ok(account.respond(format, &list.packets, &list))
 }
 
 fn page(fields: &mut Fields) -> Result<PacketListQuery, Problem> {

@@ -43,6 +43,8 @@ pub enum Kind {
     NotFound,
     /// The path does not accept this method.
     MethodNotAllowed,
+    /// The client accepts none of the forms that the answer has.
+    NotAcceptable,
     /// The answer has several link types, and a pcap file can hold only one.
     SeveralLinkTypes,
     /// There is no token, or one that is worth nothing.
@@ -73,7 +75,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::BadFilter,
         Self::FilterTooExpensive,
         Self::BadTime,
@@ -87,6 +89,7 @@ impl Kind {
         Self::NotKept,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::NotAcceptable,
         Self::SeveralLinkTypes,
         Self::NoAccess,
         Self::Forbidden,
@@ -132,6 +135,11 @@ impl Kind {
             }
             Self::NotKept => ("/problems/not-kept", S::NOT_FOUND, "No packets of this time are kept"),
             Self::NotFound => ("/problems/not-found", S::NOT_FOUND, "There is nothing at this path"),
+            Self::NotAcceptable => (
+                "/problems/not-acceptable",
+                S::NOT_ACCEPTABLE,
+                "The answer has none of the accepted media types",
+            ),
             Self::MethodNotAllowed => (
                 "/problems/method-not-allowed",
                 S::METHOD_NOT_ALLOWED,

@@ -17,6 +17,16 @@ const OF_READING: [Kind; 3] = [Kind::Busy, Kind::ShuttingDown, Kind::Failed];
 const OF_QUERIES: [Kind; 4] = [Kind::BadFilter, Kind::FilterTooExpensive, Kind::BadTime, Kind::OutOfTime];
 /// Problems of capture files.
 const OF_CAPTURES: [Kind; 2] = [Kind::NotKept, Kind::SeveralLinkTypes];
+/// Problems of lists, which have several forms.
+const OF_ROWS: [Kind; 1] = [Kind::NotAcceptable];
+/// Paths of lists.
+const LISTS: [&str; 5] = [
+    "/api/v1/flows",
+    "/api/v1/summary",
+    "/api/v1/values",
+    "/api/v1/series",
+    "/api/v1/packets/list",
+];
 /// Problems of operations with a body.
 const OF_BODIES: [Kind; 4] = [Kind::BadBody, Kind::BodyTooLarge, Kind::UnsupportedBody, Kind::SlowRequest];
 
@@ -68,6 +78,7 @@ pub fn add_problems(document: &mut OpenApi) {
         kinds.extend(OF_READING.iter().filter(|_| reads));
         kinds.extend(OF_QUERIES.iter().filter(|_| takes_query));
         kinds.extend(OF_CAPTURES.iter().filter(|_| is_capture));
+        kinds.extend(OF_ROWS.iter().filter(|_| LISTS.contains(&path.as_str())));
         kinds.extend(Some(Kind::NotFound).filter(|_| names_a_flow));
         if let Some(operation) = &mut item.get {
             add(operation, &kinds);

@@ -28,6 +28,15 @@ impl TunnelRecord {
         Self { kind: tunnel_name(tunnel.kind), id: tunnel.id, source, destination }
     }
 
+    /// The tunnel in a word: `vxlan:42:192.0.2.1>192.0.2.2`.
+    pub fn in_short(&self) -> String {
+        let id = self.id.map_or_else(String::new, |id| format!(":{id}"));
+        match self.source.zip(self.destination) {
+            Some((source, destination)) => format!("{}{id}:{source}>{destination}", self.kind),
+            None => format!("{}{id}", self.kind),
+        }
+    }
+
     /// Tunnel according to the record: GRE may be NVGRE.
     pub fn tunnel(&self) -> Option<Tunnel> {
         let outer = self.source.zip(self.destination);

@@ -1,8 +1,8 @@
-//! Output of each list's lines: as rows of a table, and as fields of CSV.
+//! Output of each list's lines as rows of a table.
 
 use jiff::tz::TimeZone;
 use netrewind_extractor::flows::{
-    ApplicationCount, Conversation, FlowEnd, HostCount, PortCount, Totals, TunnelRecord,
+    ApplicationCount, Conversation, CsvRow, FlowEnd, HostCount, PortCount, Totals,
 };
 use netrewind_extractor::time_text::in_zone;
 
@@ -10,15 +10,12 @@ use super::fitted::Column;
 use crate::terminal;
 
 /// A line of a list.
-pub trait Row {
+pub trait Row: CsvRow {
     /// The columns of the table.
     const COLUMNS: &'static [Column];
-    /// The fields of CSV.
-    const FIELDS: &'static [&'static str];
+
     /// Texts of the columns, with times in a zone; `for_person` uses readable units.
     fn columns(&self, for_person: bool, zone: &TimeZone) -> Vec<String>;
-    /// Values of the CSV fields.
-    fn fields(&self) -> Vec<String>;
 }
 
 fn size(bytes: u64, for_person: bool) -> String {
@@ -33,23 +30,6 @@ fn end(end: &FlowEnd) -> String {
     }
 }
 
-fn or_empty(value: Option<impl ToString>) -> String {
-    value.map_or_else(String::new, |value| value.to_string())
-}
-
-fn joined(values: impl IntoIterator<Item = impl ToString>) -> String {
-    values.into_iter().map(|value| value.to_string()).collect::<Vec<_>>().join(" ")
-}
-
-/// `vxlan:42:192.0.2.1>192.0.2.2`.
-fn tunnel(tunnel: &TunnelRecord) -> String {
-    let id = tunnel.id.map_or_else(String::new, |id| format!(":{id}"));
-    match tunnel.source.zip(tunnel.destination) {
-        Some((source, destination)) => format!("{}{id}:{source}>{destination}", tunnel.kind),
-        None => format!("{}{id}", tunnel.kind),
-    }
-}
-
 /// `tls example.org`; in parentheses if only the port suggests it.
 fn application(conversation: &Conversation) -> String {
     let Some(labels) = &conversation.labels else { return String::new() };
@@ -58,13 +38,6 @@ fn application(conversation: &Conversation) -> String {
         Some(name) => format!("{} {name}", labels.application),
         None => labels.application.clone(),
     }
-}
-
-/// All labels besides the application, as JSON.
-fn labels(conversation: &Conversation) -> String {
-    let others =
-        conversation.labels.as_ref().map(|labels| &labels.others).filter(|others| !others.is_empty());
-    others.and_then(|others| serde_json::to_string(others).ok()).unwrap_or_default()
 }
 
 /// Remarks: TCP state, ICMP messages, fragments, tunnels.
@@ -84,9 +57,7 @@ fn remarks(conversation: &Conversation) -> String {
 }
 
 fn state(conversation: &Conversation) -> Option<String> {
-    let tcp = conversation.tcp.as_ref()?;
-    let value = serde_json::to_value(tcp.state).ok()?;
-    value.as_str().map(|name| name.replace('_', " "))
+    conversation.tcp.as_ref().map(|tcp| tcp.state.name().replace('_', " "))
 }
 
 impl Row for Conversation {
@@ -102,38 +73,6 @@ impl Row for Conversation {
         Column::number("BYTES IN"),
         Column::text("APPLICATION").rank(4).flexible(),
         Column::text("REMARKS").rank(7).flexible(),
-    ];
-    const FIELDS: &'static [&'static str] = &[
-        "id",
-        "first",
-        "last",
-        "protocol",
-        "client_address",
-        "client_port",
-        "server_address",
-        "server_port",
-        "client_packets",
-        "client_bytes",
-        "server_packets",
-        "server_bytes",
-        "tcp_client_flags",
-        "tcp_server_flags",
-        "tcp_state",
-        "icmp_type",
-        "icmp_code",
-        "fragments",
-        "vlans",
-        "tunnels",
-        "application",
-        "application_guessed",
-        "labels",
-        "community_id",
-        "rtt_ns",
-        "client_retransmissions",
-        "server_retransmissions",
-        "client_out_of_order",
-        "server_out_of_order",
-        "segments",
     ];
 
     fn columns(&self, for_person: bool, zone: &TimeZone) -> Vec<String> {
@@ -152,42 +91,6 @@ impl Row for Conversation {
             remarks(self),
         ]
     }
-
-    fn fields(&self) -> Vec<String> {
-        let tcp = self.tcp.as_ref();
-        vec![
-            self.id.to_string(),
-            self.first.to_string(),
-            self.last.to_string(),
-            self.protocol.clone(),
-            or_empty(self.client.address),
-            or_empty(self.client.port),
-            or_empty(self.server.address),
-            or_empty(self.server.port),
-            self.client_packets.to_string(),
-            self.client_bytes.to_string(),
-            self.server_packets.to_string(),
-            self.server_bytes.to_string(),
-            or_empty(tcp.map(|tcp| &tcp.client_flags)),
-            or_empty(tcp.map(|tcp| &tcp.server_flags)),
-            or_empty(state(self)).replace(' ', "_"),
-            or_empty(self.icmp.map(|icmp| icmp.kind)),
-            or_empty(self.icmp.map(|icmp| icmp.code)),
-            self.fragments.to_string(),
-            joined(&self.vlans),
-            joined(self.tunnels.iter().map(tunnel)),
-            or_empty(self.labels.as_ref().map(|labels| &labels.application)),
-            or_empty(self.labels.as_ref().map(|labels| labels.guessed)),
-            labels(self),
-            or_empty(self.community_id.as_ref()),
-            or_empty(tcp.and_then(|tcp| tcp.rtt_ns)),
-            or_empty(tcp.map(|tcp| tcp.client_retransmissions)),
-            or_empty(tcp.map(|tcp| tcp.server_retransmissions)),
-            or_empty(tcp.map(|tcp| tcp.client_out_of_order)),
-            or_empty(tcp.map(|tcp| tcp.server_out_of_order)),
-            self.segments.to_string(),
-        ]
-    }
 }
 
 fn totals(Totals { packets, bytes, conversations, .. }: &Totals, for_person: bool) -> [String; 3] {
@@ -203,8 +106,6 @@ impl Row for HostCount {
         Column::number("RECEIVED").rank(2),
         Column::number("CONVERSATIONS").rank(1),
     ];
-    const FIELDS: &'static [&'static str] =
-        &["address", "packets", "bytes", "sent_bytes", "received_bytes", "conversations"];
 
     fn columns(&self, for_person: bool, _zone: &TimeZone) -> Vec<String> {
         vec![
@@ -216,10 +117,6 @@ impl Row for HostCount {
             self.conversations.to_string(),
         ]
     }
-
-    fn fields(&self) -> Vec<String> {
-        self.columns(false, &TimeZone::UTC)
-    }
 }
 
 impl Row for PortCount {
@@ -230,16 +127,11 @@ impl Row for PortCount {
         Column::number("BYTES"),
         Column::number("CONVERSATIONS"),
     ];
-    const FIELDS: &'static [&'static str] = &["protocol", "port", "packets", "bytes", "conversations"];
 
     fn columns(&self, for_person: bool, _zone: &TimeZone) -> Vec<String> {
         let mut columns = vec![self.protocol.clone(), self.port.to_string()];
         columns.extend(totals(&self.totals, for_person));
         columns
-    }
-
-    fn fields(&self) -> Vec<String> {
-        self.columns(false, &TimeZone::UTC)
     }
 }
 
@@ -250,18 +142,11 @@ impl Row for ApplicationCount {
         Column::number("BYTES"),
         Column::number("CONVERSATIONS"),
     ];
-    const FIELDS: &'static [&'static str] = &["name", "guessed", "packets", "bytes", "conversations"];
 
     fn columns(&self, for_person: bool, _zone: &TimeZone) -> Vec<String> {
         let name = if self.guessed { format!("{} (by port)", self.name) } else { self.name.clone() };
         let mut columns = vec![name];
         columns.extend(totals(&self.totals, for_person));
         columns
-    }
-
-    fn fields(&self) -> Vec<String> {
-        let mut fields = vec![self.name.clone(), self.guessed.to_string()];
-        fields.extend(totals(&self.totals, false));
-        fields
     }
 }

@@ -130,7 +130,8 @@ class Connection:
         return connection
 
     def request(self, method, path, parameters, in_body, kind):
-        """Asks. `kind` of the answer: `capture`, `json`, `text` or `nothing`."""
+        """Asks. `kind` of the answer: `capture`, `json`, `text`, `nothing`, or `rows`: text where another `format` than json was
+        asked for."""
         parameters = {name: value for name, value in parameters.items() if value is not None}
         headers = {"Accept-Encoding": "identity", "TE": "trailers"}
         if self._token:
@@ -171,6 +172,9 @@ class Connection:
             raise Problem(response.status, {"detail": f"the answer has more than {OBJECT_BYTES_MAX} bytes"})
         if kind == "nothing":
             return None
+        if kind == "rows" and not response.headers.get("Content-Type", "").startswith("application/json"):
+            _warn(json.loads(response.headers.get(COMPLETENESS_HEADER) or "{}"))
+            return data.decode()
         if kind == "text":
             return data.decode()
         value = json.loads(data)
