@@ -10,6 +10,7 @@
 //! **Invariant:** no async, no wall clock, nothing printed, nothing of a store written.
 
 mod answer;
+pub mod events;
 mod extract;
 pub mod flows;
 mod fragments;

@@ -15,7 +15,7 @@ mod text;
 pub use addresses::AddressList;
 pub use demands::ListDemands;
 pub use error::{LIST_BYTES_MAX, LIST_ENTRIES_MAX, LeftOut, ListError};
-pub use hits::{HITS_MAX, Hit, HitSink};
+pub use hits::{HITS_MAX, HitSink, ListedHit};
 pub use ports::PortList;
 pub use room::{ListMemory, ListRoom};
 

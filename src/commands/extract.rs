@@ -1,7 +1,6 @@
 //! `netrewind extract`: exactly the packets of a query, as a capture file.
 
 mod compressed;
-mod events;
 mod evidence;
 mod hits;
 mod keylog;
@@ -17,11 +16,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use netrewind_cases::EvidenceSource;
+use netrewind_extractor::events::{self, EventTimes, LogKind, LoggedEvent};
 use netrewind_extractor::flows::FlowId;
 use netrewind_extractor::time_text::in_zone;
 use netrewind_extractor::{Answer, AnswerLimits, DedupWindow, Estimate, Query};
 
-use self::events::{EventTimes, LogKind, LoggedEvent};
 use self::evidence::Evidence;
 pub use self::evidence::{manifest_path, signature_path};
 use self::hits::OpenedHits;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use netrewind_catalog_tantivy::TantivyCatalog;
+use netrewind_extractor::events::EVENT_WINDOW;
 use netrewind_extractor::flows::{Search, SearchError, of_community_id};
 use netrewind_extractor::time_text::{self, WrittenRange};
 use netrewind_extractor::{ExtractError, HELPERS_MAX, Options, Query, SinkError, ViewMode};
@@ -14,9 +15,6 @@ use super::tunnels::TunnelArguments;
 use crate::broker::{Broker, BrokerRights};
 use crate::outcome::Failure;
 use crate::{arguments, clock, confine};
-
-/// The window that [`time_text::AROUND_WINDOW`] is.
-const AROUND_WINDOW_TEXT: &str = "1m";
 
 /// Selection of packets.
 #[derive(Debug, clap::Args)]
@@ -90,7 +88,7 @@ impl QueryArguments {
 
     /// Time before and after an event.
     pub fn window(&self) -> &str {
-        self.window.as_deref().unwrap_or(AROUND_WINDOW_TEXT)
+        self.window.as_deref().unwrap_or(EVENT_WINDOW)
     }
 
     fn query_in(&self, written: &WrittenRange<'_>) -> Result<Query, Failure> {

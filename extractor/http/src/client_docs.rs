@@ -10,7 +10,7 @@ use crate::access::SESSION_ROUTE;
 const TOKEN: &str = "token";
 
 /// Names of the operations: of methods in a client.
-const NAMES: [(&str, &str, &str); 24] = [
+const NAMES: [(&str, &str, &str); 26] = [
     ("get", "/api/v1/filter", "check_filter"),
     ("get", "/api/v1/flows", "list_flows"),
     ("get", "/api/v1/flows/{id}", "get_flow"),
@@ -25,6 +25,8 @@ const NAMES: [(&str, &str, &str); 24] = [
     ("post", "/api/v1/packets/count", "query_count"),
     ("get", "/api/v1/packets/estimate", "estimate_packets"),
     ("post", "/api/v1/packets/estimate", "query_estimate"),
+    ("get", "/api/v1/packets/hits", "list_hits"),
+    ("post", "/api/v1/packets/hits", "query_hits"),
     ("get", "/api/v1/packets/list", "list_packets"),
     ("get", "/api/v1/segments", "list_segments"),
     ("get", "/api/v1/series", "get_series"),

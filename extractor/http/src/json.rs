@@ -52,7 +52,7 @@ async fn count(service: Arc<Service>, identity: Identity, request: Request) -> R
         (Selection::from_fields(&mut fields)?, Conversations::from_fields(&mut fields)?);
     let bounds = Bounds::from_fields(&mut fields)?;
     fields.end()?;
-    let query = conversations.restrict(service.query_for(&identity, selection)?)?;
+    let query = service.query_of(&identity, selection, conversations)?;
     let query = Query { limits: bounds.limits(), ..query };
     let is_restricted = identity.filter.is_some();
     let audited = AuditedQuery { service: Arc::clone(&service), identity, what: "count", flow: None, query };
@@ -124,7 +124,7 @@ async fn estimate(
         (Selection::from_fields(&mut fields)?, Conversations::from_fields(&mut fields)?);
     let bounds = Bounds::from_fields(&mut fields)?;
     fields.end()?;
-    let query = conversations.restrict(service.query_for(&identity, selection)?)?;
+    let query = service.query_of(&identity, selection, conversations)?;
     let query = Query { limits: bounds.limits(), ..query };
     let chooses = query.chooses_conversations();
     let audited =

@@ -29,6 +29,7 @@ mod files;
 mod flows;
 pub mod geoip;
 mod headers;
+mod hits;
 mod holds;
 mod identity;
 mod json;

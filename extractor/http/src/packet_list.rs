@@ -60,7 +60,7 @@ pub async fn packet_list(
     let page = page(&mut fields)?;
     let format = accepted.format(&mut fields, ListFormat::OF_ROWS)?;
     fields.end()?;
-    let query = conversations.restrict(service.query_for(&identity, selection)?)?;
+    let query = service.query_of(&identity, selection, conversations)?;
     let is_restricted = identity.filter.is_some();
     let audited =
         AuditedQuery { service: Arc::clone(&service), identity, what: PACKET_LIST, flow: query.flow, query };

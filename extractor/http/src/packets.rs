@@ -104,8 +104,8 @@ async fn packets(service: Arc<Service>, identity: Identity, request: Request) ->
         (Selection::from_fields(&mut fields)?, Conversations::from_fields(&mut fields)?);
     let (bounds, form) = (Bounds::from_fields(&mut fields)?, Form::from_fields(&mut fields)?);
     fields.end()?;
-    let query = conversations
-        .restrict(service.query_for(&identity, selection.following(form.follow == Some(true)))?)?;
+    let selection = selection.following(form.follow == Some(true));
+    let query = service.query_of(&identity, selection, conversations)?;
     if form.follow == Some(true) && query.chooses_conversations() {
         let detail = "follow: follow does not work with the packets of selected conversations: leave out flow and query";
         return Err(Problem::new(Kind::BadParameter, detail).with("parameter", "follow"));

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use netrewind_extractor::events::{self, EVENT_WINDOW, EventTimes, LogKind};
 use netrewind_extractor::flows::{FlowId, Search, SearchError, of_community_id};
 use netrewind_extractor::lists::{AddressList, LeftOut, ListDemands, ListError, PortList};
 use netrewind_extractor::time_text::{self, AskedRange, WrittenRange};
@@ -106,17 +107,78 @@ pub struct Conversations {
     /// Only packets of conversations that this search finds, as `/api/v1/flows` lists them with the same `query`.
     #[param(example = "sni:example.com AND bytes:>1000000")]
     query: Option<String>,
-    /// Only packets of the conversations with this Community ID (version 1).
+    /// Only packets of the conversations with this Community ID (version 1), or one of several between commas.
     community_id: Option<String>,
     /// Only packets of the conversation with this id: exactly those that its record counts, which a filter often cannot express.
     flow: Option<String>,
+    /// Packets of the events in these lines of Suricata's EVE log, with `window` before and after each, in place of a range. VLAN
+    /// tags do not matter. Long logs go in the body of a POST.
+    eve: Option<String>,
+    /// The same for lines of Zeek's `conn.log`, tab-separated with its head, or JSON.
+    zeek: Option<String>,
+}
+
+/// A log whose events' packets are wanted, and how its times become ranges.
+#[derive(Clone, Debug)]
+pub struct EventLog {
+    name: &'static str,
+    kind: LogKind,
+    text: String,
+    window: String,
+    zone: TimeZone,
+}
+
+impl EventLog {
+    /// Restricts a query to the packets of the events.
+    pub fn restrict(&self, query: &Query) -> Result<Query, Problem> {
+        let Self { name, kind, text, window, zone } = self;
+        let times = EventTimes { now: query.asked_at.unwrap_or(Timestamp::MIN), zone, window };
+        let events = events::read(&mut text.as_bytes(), *kind, &times).map_err(|error| {
+            Problem::new(Kind::BadParameter, format!("{name}: {error}")).with("parameter", *name)
+        })?;
+        Ok(events::query_for_all(&events, query))
+    }
 }
 
 impl Conversations {
     /// Takes what belongs to it.
     pub fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
-        let (query, community_id) = (fields.text("query")?, fields.text("community_id")?);
-        Ok(Self { query, community_id, flow: fields.text("flow")? })
+        Ok(Self {
+            query: fields.text("query")?,
+            community_id: fields.text("community_id")?,
+            flow: fields.text("flow")?,
+            eve: fields.text("eve")?,
+            zeek: fields.text("zeek")?,
+        })
+    }
+
+    /// Log of events that says which packets are wanted, and when, in place of everything else that would; taken out of both.
+    pub fn take_events(&mut self, selection: &mut Selection) -> Result<Option<EventLog>, Problem> {
+        let (name, kind, text) = match (self.eve.take(), self.zeek.take()) {
+            (None, None) => return Ok(None),
+            (Some(text), None) => ("eve", LogKind::Eve, text),
+            (None, Some(text)) => ("zeek", LogKind::Zeek, text),
+            (Some(_), Some(_)) => {
+                let detail = "zeek: the packets are those of one log: give eve or zeek";
+                return Err(Problem::new(Kind::BadParameter, detail).with("parameter", "zeek"));
+            }
+        };
+        let others = [
+            ("from", selection.from.is_some()),
+            ("to", selection.to.is_some()),
+            ("around", selection.around.is_some()),
+            ("query", self.query.is_some()),
+            ("community_id", self.community_id.is_some()),
+            ("flow", self.flow.is_some()),
+            ("follow", selection.follows),
+        ];
+        if let Some((other, _)) = others.into_iter().find(|(_, is_given)| *is_given) {
+            let detail =
+                format!("{other}: the events of {name} say which packets are wanted, and when: leave it out");
+            return Err(Problem::new(Kind::BadParameter, detail).with("parameter", other));
+        }
+        let window = selection.window.take().unwrap_or_else(|| EVENT_WINDOW.to_owned());
+        Ok(Some(EventLog { name, kind, text, window, zone: selection.zone()? }))
     }
 
     /// Restricts a query to them.
@@ -137,7 +199,7 @@ pub fn search_of(query: Option<String>, community_id: Option<String>) -> Result<
     };
     if let Some(id) = community_id {
         // A plus sign in a query string is a space, and no Community ID has one.
-        let joined = of_community_id(&id.replace(' ', "+"), query.as_deref());
+        let joined = of_community_id(&id.replace(", ", ",").replace(' ', "+"), query.as_deref());
         return joined.map(Some).map_err(|error| match error {
             SearchError::Value { ref field, .. } if field == "community_id" => wrong(&error, "community_id"),
             error => wrong(&error, "query"),
@@ -251,12 +313,13 @@ impl PartialSchema for CountRequest {
     }
 }
 
-fn in_body() -> Option<ParameterIn> {
+/// Place of parameters in a body: none that a description names.
+pub(crate) fn in_body() -> Option<ParameterIn> {
     None
 }
 
 /// Parameters as members of an object that has no others.
-fn body_schema(groups: impl IntoIterator<Item = Vec<Parameter>>) -> RefOr<Schema> {
+pub(crate) fn body_schema(groups: impl IntoIterator<Item = Vec<Parameter>>) -> RefOr<Schema> {
     let mut object = ObjectBuilder::new();
     for parameter in groups.into_iter().flatten() {
         if let Some(schema) = parameter.schema {
@@ -338,14 +401,16 @@ impl Selection {
         })
     }
 
+    fn zone(&self) -> Result<TimeZone, Problem> {
+        let Some(text) = &self.tz else { return Ok(TimeZone::UTC) };
+        time_text::time_zone(text).map_err(|error| {
+            let hint = lost_plus(text, |text| time_text::time_zone(text).is_ok());
+            Problem::new(Kind::BadParameter, format!("tz: {error}{hint}")).with("parameter", "tz")
+        })
+    }
+
     fn range(&self, now: Timestamp) -> Result<AskedRange, Problem> {
-        let zone = match &self.tz {
-            None => TimeZone::UTC,
-            Some(text) => time_text::time_zone(text).map_err(|error| {
-                let hint = lost_plus(text, |text| time_text::time_zone(text).is_ok());
-                Problem::new(Kind::BadParameter, format!("tz: {error}{hint}")).with("parameter", "tz")
-            })?,
-        };
+        let zone = self.zone()?;
         let written = WrittenRange {
             from: self.from.as_deref(),
             to: self.to.as_deref(),

@@ -20,12 +20,13 @@ const OF_CAPTURES: [Kind; 2] = [Kind::NotKept, Kind::SeveralLinkTypes];
 /// Problems of lists, which have several forms.
 const OF_ROWS: [Kind; 1] = [Kind::NotAcceptable];
 /// Paths of lists.
-const LISTS: [&str; 5] = [
+const LISTS: [&str; 6] = [
     "/api/v1/flows",
     "/api/v1/summary",
     "/api/v1/values",
     "/api/v1/series",
     "/api/v1/packets/list",
+    "/api/v1/packets/hits",
 ];
 /// Problems of operations with a body.
 const OF_BODIES: [Kind; 4] = [Kind::BadBody, Kind::BodyTooLarge, Kind::UnsupportedBody, Kind::SlowRequest];

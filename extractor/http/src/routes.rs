@@ -15,8 +15,8 @@ use crate::problem::{Kind, Problem};
 use crate::request::fields_of;
 use crate::service::Service;
 use crate::{
-    breakdown, client_docs, compression, connection, drain, flows, holds, json, log, operations, packet_list,
-    packets, page, problem_docs, session,
+    breakdown, client_docs, compression, connection, drain, flows, hits, holds, json, log, operations,
+    packet_list, packets, page, problem_docs, session,
 };
 
 #[derive(OpenApi)]
@@ -52,6 +52,7 @@ fn documented() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(json::get_count, json::post_count))
         .routes(routes!(json::get_estimate, json::post_estimate))
         .routes(routes!(packet_list::packet_list))
+        .routes(routes!(hits::get_hits, hits::post_hits))
         .routes(routes!(json::status))
         .routes(routes!(json::segments))
         .routes(routes!(flows::list))

@@ -13,7 +13,7 @@ use crate::geoip::GeoDatabase;
 use crate::identity::Identity;
 use crate::limits::ServiceLimits;
 use crate::metrics::{BuildFacts, Metrics, ProcessMeter};
-use crate::parameters::Selection;
+use crate::parameters::{Conversations, Selection};
 use crate::peer_limiter::PeerLimiter;
 use crate::problem::{Kind, Problem};
 use crate::slots::Pool;
@@ -135,6 +135,21 @@ impl Service {
             query.lists.room = Some(room);
         }
         Ok(query)
+    }
+
+    /// The query that this selection, restricted to these conversations or events, means for this asker.
+    pub fn query_of(
+        &self,
+        identity: &Identity,
+        mut selection: Selection,
+        mut conversations: Conversations,
+    ) -> Result<Query, Problem> {
+        let events = conversations.take_events(&mut selection)?;
+        let query = conversations.restrict(self.query_for(identity, selection)?)?;
+        match events {
+            None => Ok(query),
+            Some(events) => events.restrict(&query),
+        }
     }
 
     /// Phase of the service's life.

@@ -6,11 +6,13 @@ use std::net::IpAddr;
 use foldhash::fast::RandomState;
 use netrewind_packet::{Peeler, ViewBytes};
 use netrewind_store::Timestamp;
+use serde::Serialize;
 
 use super::addresses::AddressList;
 use super::demands::listed;
 use crate::answer::error::SinkError;
 use crate::answer::{Answer, Interface};
+use crate::flows::CsvRow;
 use crate::sink::{AnswerPacket, AnswerRecords, Preface, Sink, Wants};
 use crate::view_mode::ViewMode;
 
@@ -18,22 +20,56 @@ use crate::view_mode::ViewMode;
 pub const HITS_MAX: usize = 1 << 20;
 
 /// Packets of an answer with a listed address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hit {
+#[derive(Clone, Copy, Debug)]
+struct Hit {
+    packets: u64,
+    bytes: u64,
+    first: Timestamp,
+    last: Timestamp,
+}
+
+/// A listed address, and the packets that have it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ListedHit {
+    /// The address.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
+    pub address: IpAddr,
+    /// Entry of the list that has it: the address, a network or a range.
+    pub entry: String,
     /// Number of packets.
     pub packets: u64,
     /// Their bytes on the wire.
     pub bytes: u64,
     /// Time of the earliest.
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = "date-time"))]
     pub first: Timestamp,
     /// Time of the latest.
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = "date-time"))]
     pub last: Timestamp,
+}
+
+impl CsvRow for ListedHit {
+    const FIELDS: &'static [&'static str] = &["address", "entry", "packets", "bytes", "first", "last"];
+
+    fn fields(&self) -> Vec<String> {
+        let Self { address, entry, packets, bytes, first, last } = self;
+        vec![
+            address.to_string(),
+            entry.clone(),
+            packets.to_string(),
+            bytes.to_string(),
+            first.to_string(),
+            last.to_string(),
+        ]
+    }
 }
 
 /// Counts the packets of an answer by their listed addresses, and hands them on.
 pub struct HitSink<'s> {
     inner: &'s mut dyn Sink,
     hosts: AddressList,
+    addresses_max: usize,
     view: ViewMode,
     peeler: Option<Peeler>,
     hits: HashMap<IpAddr, Hit, RandomState>,
@@ -43,17 +79,29 @@ pub struct HitSink<'s> {
 }
 
 impl<'s> HitSink<'s> {
-    /// Counts before `inner`.
-    pub fn new(inner: &'s mut dyn Sink, hosts: AddressList) -> Self {
-        let hits = HashMap::default();
-        Self { inner, hosts, view: ViewMode::default(), peeler: None, hits, uncounted: 0, found: Vec::new() }
+    /// Counts before `inner`, for at most so many addresses: at most [`HITS_MAX`].
+    pub fn new(inner: &'s mut dyn Sink, hosts: AddressList, addresses_max: usize) -> Self {
+        Self {
+            inner,
+            hosts,
+            addresses_max: addresses_max.min(HITS_MAX),
+            view: ViewMode::default(),
+            peeler: None,
+            hits: HashMap::default(),
+            uncounted: 0,
+            found: Vec::new(),
+        }
     }
 
-    /// The hits by address, those with most packets first, and the number of packets of addresses beyond [`HITS_MAX`].
-    pub fn finish(self) -> (Vec<(IpAddr, Hit)>, u64) {
+    /// The hits by address, those with most packets first, and the number of packets of further addresses.
+    pub fn finish(self) -> (Vec<ListedHit>, u64) {
         let mut hits: Vec<_> = self.hits.into_iter().collect();
         hits.sort_unstable_by_key(|(address, hit)| (std::cmp::Reverse(hit.packets), *address));
-        (hits, self.uncounted)
+        let listed = hits.into_iter().map(|(address, Hit { packets, bytes, first, last })| {
+            let entry = self.hosts.entry_of(address).unwrap_or_default();
+            ListedHit { address, entry, packets, bytes, first, last }
+        });
+        (listed.collect(), self.uncounted)
     }
 
     fn count(&mut self, packet: &AnswerPacket<'_>) {
@@ -67,7 +115,7 @@ impl<'s> HitSink<'s> {
         self.found.sort_unstable();
         self.found.dedup();
         for &address in &self.found {
-            let is_full = self.hits.len() >= HITS_MAX;
+            let is_full = self.hits.len() >= self.addresses_max;
             match self.hits.get_mut(&address) {
                 Some(hit) => {
                     hit.packets += 1;

@@ -104,16 +104,25 @@ fn known_fields() -> String {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Search(SearchExpression);
 
-/// Search for the conversations of a Community ID; if `search` is given, only for those that it finds as well.
-pub fn of_community_id(id: &str, search: Option<&str>) -> Result<String, SearchError> {
-    if !is_community_id(id) {
-        return Err(SearchError::Value {
+/// Search for the conversations of a Community ID, or of several between commas; if `search` is given, only for those that it finds
+/// as well.
+pub fn of_community_id(ids: &str, search: Option<&str>) -> Result<String, SearchError> {
+    let test = |id: &str| match is_community_id(id) {
+        true => Ok(format!("community_id:\"{id}\"")),
+        false => Err(SearchError::Value {
             field: "community_id".to_owned(),
             value: id.to_owned(),
             expected: "a Community ID of version 1, such as 1:wCb3OG7yAFWelaUydu0D+125CLM=",
-        });
+        }),
+    };
+    let tests = ids.trim().split([',', '\n']).map(|id| test(id.trim())).collect::<Result<Vec<_>, _>>()?;
+    let own = match tests.len() {
+        1 => tests.concat(),
+        _ => format!("({})", tests.join(" OR ")),
+    };
+    if own.len() > SEARCH_BYTES_MAX {
+        return Err(SearchError::TooLong);
     }
-    let own = format!("community_id:\"{id}\"");
     let Some(search) = search.filter(|search| !search.trim().is_empty()) else { return Ok(own) };
     search.parse::<Search>()?; // so that no text of it can open what the parentheses close
     Ok(format!("{own} AND ({search})"))

@@ -1,11 +1,11 @@
 //! The table of `--hits`: which addresses of a list the packets have.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::net::IpAddr;
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
-use netrewind_extractor::lists::{AddressList, HITS_MAX, Hit, HitSink};
+use netrewind_extractor::flows::write_csv;
+use netrewind_extractor::lists::{AddressList, HITS_MAX, HitSink, ListedHit};
 use netrewind_extractor::{Answer, CountSink, Query, Sink};
 
 use super::output::{named, standard_output};
@@ -15,9 +15,6 @@ use crate::commands::target::{NoAnswer, QueryTarget};
 use crate::outcome::Failure;
 use crate::terminal;
 
-/// The columns.
-const HEAD: [&str; 6] = ["address", "entry", "packets", "bytes", "first", "last"];
-
 /// The file for the table, which is complete or not there at all.
 pub struct OpenedHits {
     name: PathBuf,
@@ -25,7 +22,7 @@ pub struct OpenedHits {
     /// `None` for standard output.
     destination: Option<Destination>,
     hosts: AddressList,
-    found: (Vec<(IpAddr, Hit)>, u64),
+    found: (Vec<ListedHit>, u64),
 }
 
 impl OpenedHits {
@@ -53,7 +50,7 @@ impl OpenedHits {
         sink: &mut dyn Sink,
         extract: impl FnOnce(&mut dyn Sink) -> Result<Answer, NoAnswer>,
     ) -> Result<Answer, NoAnswer> {
-        let mut counting = HitSink::new(sink, self.hosts.clone());
+        let mut counting = HitSink::new(sink, self.hosts.clone(), HITS_MAX);
         let answer = extract(&mut counting);
         self.found = counting.finish();
         answer
@@ -77,8 +74,8 @@ impl OpenedHits {
 
     /// Writes the table.
     pub fn keep(self) -> Result<(), Failure> {
-        let Self { name, file, destination, hosts, found: (hits, uncounted) } = self;
-        let written = write(file, &hosts, &hits);
+        let Self { name, file, destination, found: (hits, uncounted), .. } = self;
+        let written = write_csv(&hits, BufWriter::new(file));
         let kept = written.and_then(|()| destination.map_or(Ok(()), Destination::keep));
         match kept {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
@@ -91,23 +88,4 @@ impl OpenedHits {
         }
         Ok(())
     }
-}
-
-fn write(file: File, hosts: &AddressList, hits: &[(IpAddr, Hit)]) -> io::Result<()> {
-    let mut table = csv::Writer::from_writer(BufWriter::new(file));
-    table.write_record(HEAD)?;
-    for (address, Hit { packets, bytes, first, last }) in hits {
-        let entry = hosts.entry_of(*address).unwrap_or_default();
-        let (packets, bytes) = (packets.to_string(), bytes.to_string());
-        table.write_record([
-            address.to_string(),
-            entry,
-            packets,
-            bytes,
-            first.to_string(),
-            last.to_string(),
-        ])?;
-    }
-    table.flush()?;
-    table.into_inner().map_err(|error| io::Error::other(error.to_string()))?.flush()
 }

@@ -130,6 +130,7 @@ fn scope_of(route: &str) -> Option<Scope> {
         | "/api/v1/packets/count"
         | "/api/v1/packets/estimate"
         | "/api/v1/packets/list"
+        | "/api/v1/packets/hits"
         | "/api/v1/flows/{id}/packets"
         | "/api/v1/flows/{id}/stream" => Some(Scope::Extract),
         // The routes of holds, and what is not listed here.

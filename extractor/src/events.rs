@@ -10,10 +10,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use netrewind_extractor::Query;
-use netrewind_extractor::time_text::{self, WrittenRange};
 use netrewind_store::Timestamp;
 use serde_json::{Map, Value};
+
+use crate::query::Query;
+use crate::time_text::{self, WrittenRange};
 
 /// Events of one log at most.
 pub const EVENTS_MAX: usize = 10_000;
@@ -71,6 +72,7 @@ fn joined(asked: &str, filter: &str) -> String {
 }
 
 /// Way in which times of a log become ranges.
+#[derive(Clone, Copy, Debug)]
 pub struct EventTimes<'a> {
     /// Present time.
     pub now: Timestamp,
@@ -79,6 +81,9 @@ pub struct EventTimes<'a> {
     /// Time before and after an event.
     pub window: &'a str,
 }
+
+/// Window of an event, unless it is given: [`time_text::AROUND_WINDOW`].
+pub const EVENT_WINDOW: &str = "1m";
 
 /// Reads a log. Lines of other kinds of events, such as Suricata's statistics, have no addresses and are passed over.
 pub fn read(
