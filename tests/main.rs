@@ -60,6 +60,7 @@ mod power_cut;
 mod private;
 mod python_client;
 mod remote;
+mod resume;
 mod rotation;
 mod roundtrip;
 mod rows;

@@ -85,6 +85,9 @@ pub struct Preface<'a> {
     pub completeness: &'a Completeness,
     /// UDP ports that carry tunnels in the store.
     pub tunnel_ports: &'a TunnelPorts,
+    /// Number that names what the answer is made of: the same query over the same contents has the same answer. `None` while these
+    /// can change, or if nothing says that they cannot.
+    pub fingerprint: Option<u128>,
 }
 
 /// A packet of an answer.

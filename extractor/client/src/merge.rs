@@ -272,6 +272,7 @@ impl<'r> Merge<'r> {
             interfaces: &self.interfaces,
             completeness: &self.completeness(self.sources.iter().map(Source::known_before).collect()),
             tunnel_ports: &TunnelPorts::default(),
+            fingerprint: None,
         })?;
         Ok(())
     }

@@ -211,6 +211,7 @@ mod tests {
             interfaces: &interfaces,
             completeness: &completeness,
             tunnel_ports: &netrewind_packet::tunnel::TunnelPorts::default(),
+            fingerprint: None,
         })
         .unwrap();
         for n in 0..3u32 {

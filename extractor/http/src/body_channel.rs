@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::problem::Problem;
+use crate::resume::{AnswerTag, Part as ContentPart};
 use crate::service::{Phase, Service};
 use crate::slots::Slot;
 
@@ -21,11 +22,22 @@ pub const PARTS_MAX: usize = 8;
 #[derive(Debug)]
 pub enum Part {
     /// First: what is known before reading.
-    Head(Box<Completeness>),
+    Head(Box<AnswerHead>),
     /// Then bytes of the file.
     Chunk(Bytes),
     /// Last: the result. If this is missing, the answer broke off.
     End(Result<Box<Answer>, Problem>),
+}
+
+/// Facts about an answer before its first byte.
+#[derive(Debug)]
+pub struct AnswerHead {
+    /// Completeness as far as it is known.
+    pub completeness: Completeness,
+    /// Tag of a finished answer.
+    pub tag: Option<AnswerTag>,
+    /// Part of the answer that follows; `None` for all of it.
+    pub part: Option<ContentPart>,
 }
 
 /// Output of the reading thread.
@@ -36,6 +48,10 @@ pub struct BodyWriter {
     slot: Slot,
     service: Arc<Service>,
     runtime: Handle,
+    /// Bytes of the answer that are written, and not sent, because the client has them.
+    skipped: u64,
+    /// Bytes that were written.
+    written: u64,
 }
 
 impl BodyWriter {
@@ -43,7 +59,23 @@ impl BodyWriter {
     pub fn new(service: Arc<Service>, slot: Slot) -> (Self, mpsc::Receiver<Part>) {
         let (parts, taken) = mpsc::channel(PARTS_MAX);
         let gathered = BytesMut::new();
-        (Self { parts, gathered, slot, service, runtime: Handle::current() }, taken)
+        let runtime = Handle::current();
+        (Self { parts, gathered, slot, service, runtime, skipped: 0, written: 0 }, taken)
+    }
+
+    /// Leaves out the first bytes of the answer; before any are written.
+    pub fn skip(&mut self, bytes: u64) {
+        self.skipped = bytes;
+    }
+
+    /// Bytes of the answer that were written, with those that are left out.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// True once something is sent of the answer.
+    pub fn is_sending(&self) -> bool {
+        self.written > self.skipped
     }
 
     /// Lets others answer meanwhile.
@@ -73,9 +105,9 @@ impl BodyWriter {
         self.put(part)
     }
 
-    /// Sends the completeness known before reading, ahead of the bytes written so far: less than a chunk.
-    pub fn announce(&mut self, completeness: Completeness) -> io::Result<()> {
-        self.put(Part::Head(Box::new(completeness)))
+    /// Sends what is known before reading, ahead of the bytes written so far: less than a chunk.
+    pub fn announce(&mut self, head: AnswerHead) -> io::Result<()> {
+        self.put(Part::Head(Box::new(head)))
     }
 
     fn put(&mut self, part: Part) -> io::Result<()> {
@@ -110,10 +142,16 @@ impl BodyWriter {
 /// Takes bytes of the file.
 impl Write for BodyWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let left_out = self.skipped.saturating_sub(self.written).min(bytes.len() as u64);
+        if left_out > 0 {
+            self.written += left_out;
+            return Ok(usize::try_from(left_out).unwrap_or(bytes.len()));
+        }
         // A client that waits is owed a bounded number of chunks, however much is written at a time.
         let room = CHUNK_BYTES.saturating_sub(self.gathered.len()).max(1);
         let taken = bytes.get(..room).unwrap_or(bytes);
         self.gathered.extend_from_slice(taken);
+        self.written += taken.len() as u64;
         if self.gathered.len() >= CHUNK_BYTES {
             self.flush()?;
         }

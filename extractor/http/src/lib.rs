@@ -47,6 +47,7 @@ mod peer_limiter;
 mod problem;
 mod problem_docs;
 mod request;
+mod resume;
 mod routes;
 mod rows;
 mod server;

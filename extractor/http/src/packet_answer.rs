@@ -18,10 +18,11 @@ use netrewind_store::store::StoreWriter;
 
 use crate::audit::{Ending, Extraction};
 use crate::blocking::{hint_for, run_aside, shutting_down};
-use crate::body_channel::{BodyWriter, Part};
+use crate::body_channel::{AnswerHead, BodyWriter, Part};
 use crate::identity::Identity;
 use crate::parameters::Format;
 use crate::problem::{Kind, Problem};
+use crate::resume::{AnswerTag, ByteCounter, Part as ContentPart, PartRequest};
 use crate::service::{Phase, Service};
 
 /// An answer to be read.
@@ -42,6 +43,12 @@ pub struct PacketAnswer {
     pub given: Cell<(u64, u64)>,
     /// Set once the time is over that the asker allowed.
     pub out_of_time: Arc<AtomicBool>,
+    /// True if the answer may have a tag: it has no limit of time, and a client can ask for the rest of it.
+    pub is_tagged: bool,
+    /// Part that is wanted; `None` for all.
+    pub wanted: Option<PartRequest>,
+    /// Tag of the answer, once it is known.
+    pub tag: Cell<Option<AnswerTag>>,
 }
 
 type SharedBody = Rc<RefCell<BodyWriter>>;
@@ -74,7 +81,8 @@ impl PacketAnswer {
             Format::Pcap => Box::new(PcapSink::new(writer)),
             Format::Pcapng => Box::new(PcapngSink::new(writer)),
         };
-        let mut sink = HeadFirstSink { inner, body: Rc::clone(body), answer: self, problem: None };
+        let part = self.measure(body)?;
+        let mut sink = HeadFirstSink { inner, body: Rc::clone(body), answer: self, part, problem: None };
         let mut hooks = BodyControl { body: Rc::clone(body), answer: self };
         let extractor = &self.service.extractor;
         let answer = match self.follow {
@@ -87,6 +95,7 @@ impl PacketAnswer {
         if let Some(problem) = sink.problem {
             return Err(PacketAnswerError::Problem(problem));
         }
+        self.check_length(&answer, sink.part.map(|(_, part)| part), body.borrow().written())?;
         let mut answer = match answer {
             Err(ExtractError::Cancelled) if self.out_of_time.load(Ordering::Relaxed) => {
                 let detail = "the time limit was reached before the answer could begin: allow more";
@@ -105,6 +114,57 @@ impl PacketAnswer {
             return Err(PacketAnswerError::Problem(Problem::new(Kind::OutOfTime, detail)));
         }
         Ok(answer)
+    }
+
+    /// Makes the answer without sending it, to learn its length, if a part of it is wanted and that is not known. `None` if all of
+    /// it is to be sent.
+    fn measure(&self, body: &SharedBody) -> Result<Option<(AnswerTag, ContentPart)>, PacketAnswerError> {
+        let Some(wanted) = &self.wanted else { return Ok(None) };
+        let (counter, count) = ByteCounter::new();
+        let inner: Box<dyn Sink> = match self.format {
+            Format::Pcap => Box::new(PcapSink::new(counter)),
+            Format::Pcapng => Box::new(PcapngSink::new(counter)),
+        };
+        let mut sink = MeasuringSink { inner, answer: self, wanted, found: None };
+        let mut hooks = BodyControl { body: Rc::clone(body), answer: self };
+        let made = self.service.extractor.extract(&self.query, &mut sink, &mut hooks);
+        let (tag, length) = match (sink.found, made) {
+            (None, Err(ExtractError::ReaderGone)) => return Ok(None),
+            (Some((tag, Some(length))), _) => (tag, length),
+            (Some((tag, None)), Ok(answer)) if comes_again(&answer) => {
+                self.service.known_lengths.remember(tag, count.get());
+                (tag, count.get())
+            }
+            (_, Ok(_)) => return Ok(None),
+            (_, Err(error)) => return Err(error.into()),
+        };
+        let part = wanted.part(length).map_err(PacketAnswerError::Problem)?;
+        Ok(Some((tag, part)))
+    }
+
+    /// Remembers the length of a finished answer. One that was sent in part breaks off if it has not the length that was told.
+    fn check_length(
+        &self,
+        answer: &Result<Answer, ExtractError>,
+        part: Option<ContentPart>,
+        written: u64,
+    ) -> Result<(), PacketAnswerError> {
+        let Ok(answer) = answer else { return Ok(()) };
+        if part.is_some_and(|part| part.length != written) {
+            let detail = "the answer has changed since its first part was sent: ask for all of it";
+            return Err(PacketAnswerError::Problem(Problem::new(Kind::Failed, detail)));
+        }
+        if let Some(tag) = self.tag.get().filter(|_| comes_again(answer)) {
+            self.service.known_lengths.remember(tag, written);
+        }
+        Ok(())
+    }
+
+    fn tag_of(&self, preface: &Preface<'_>) -> Option<AnswerTag> {
+        if !self.is_tagged || self.follow {
+            return None;
+        }
+        AnswerTag::of(preface, self.format, self.query.asked_at?)
     }
 
     /// Ending of the answer, with its error if it failed. An answer whose client left before its end did not reach them whole;
@@ -267,6 +327,8 @@ struct HeadFirstSink<'a> {
     inner: Box<dyn Sink>,
     body: SharedBody,
     answer: &'a PacketAnswer,
+    /// Part that is to be sent, and the tag of the answer that it is of.
+    part: Option<(AnswerTag, ContentPart)>,
     problem: Option<Problem>,
 }
 
@@ -282,15 +344,24 @@ impl Sink for HeadFirstSink<'_> {
                 return Err(SinkError::ReaderGone);
             }
         }
+        let tag = self.answer.tag_of(preface);
+        self.answer.tag.set(tag);
+        // What has changed since it was measured is sent whole.
+        self.part = self.part.filter(|(measured, _)| Some(*measured) == tag);
+        let part = self.part.map(|(_, part)| part);
+        self.body.borrow_mut().skip(part.map_or(0, |part| part.first));
         // Its output stays queued until the headers are sent.
         self.inner.begin(preface)?;
         let mut body = self.body.borrow_mut();
-        body.announce(preface.completeness.clone())?;
+        body.announce(AnswerHead { completeness: preface.completeness.clone(), tag, part })?;
         if self.answer.head_only { Err(SinkError::ReaderGone) } else { Ok(()) }
     }
 
     fn packet(&mut self, packet: &AnswerPacket<'_>) -> Result<(), SinkError> {
         self.inner.packet(packet)?;
+        if !self.body.borrow().is_sending() {
+            return Ok(());
+        }
         let (packets, bytes) = self.answer.given.get();
         self.answer.given.set((packets + 1, bytes + u64::from(packet.header.caplen)));
         Ok(())
@@ -298,6 +369,9 @@ impl Sink for HeadFirstSink<'_> {
 
     fn records(&mut self, records: &AnswerRecords<'_>) -> Result<(), SinkError> {
         self.inner.records(records)?;
+        if !self.body.borrow().is_sending() {
+            return Ok(());
+        }
         let (packets, bytes) = self.answer.given.get();
         self.answer.given.set((packets + records.packets, bytes + records.captured_bytes()));
         Ok(())
@@ -358,6 +432,50 @@ impl HeadFirstSink<'_> {
             Some(kept) => problem.with("kept", serde_json::json!(kept)),
             None => problem,
         })
+    }
+}
+
+/// True if an answer came to the end that it will always have.
+fn comes_again(answer: &Answer) -> bool {
+    let Completeness { unreadable, limit_reached, .. } = &answer.completeness;
+    unreadable.is_empty() && !matches!(limit_reached, Some(ReachedLimit::Time | ReachedLimit::Shutdown))
+}
+
+/// Measures an answer of which a part is wanted; ends at once if its length is known, or if all of it has to be sent.
+struct MeasuringSink<'a> {
+    inner: Box<dyn Sink>,
+    answer: &'a PacketAnswer,
+    wanted: &'a PartRequest,
+    /// Tag of the answer, and its length if that is known.
+    found: Option<(AnswerTag, Option<u64>)>,
+}
+
+impl Sink for MeasuringSink<'_> {
+    fn wants(&self) -> Wants {
+        self.inner.wants()
+    }
+
+    fn begin(&mut self, preface: &Preface<'_>) -> Result<(), SinkError> {
+        let tag = self.answer.tag_of(preface).filter(|tag| self.wanted.is_of(*tag));
+        let Some(tag) = tag else { return Err(SinkError::ReaderGone) };
+        let length = self.answer.service.known_lengths.of(tag);
+        self.found = Some((tag, length));
+        if length.is_some() {
+            return Err(SinkError::ReaderGone);
+        }
+        self.inner.begin(preface)
+    }
+
+    fn packet(&mut self, packet: &AnswerPacket<'_>) -> Result<(), SinkError> {
+        self.inner.packet(packet)
+    }
+
+    fn records(&mut self, records: &AnswerRecords<'_>) -> Result<(), SinkError> {
+        self.inner.records(records)
+    }
+
+    fn finish(&mut self, answer: &Answer) -> Result<(), SinkError> {
+        self.inner.finish(answer)
     }
 }
 

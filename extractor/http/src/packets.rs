@@ -13,14 +13,14 @@ use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body::Frame;
 use netrewind_extractor::flows::FlowId;
 use netrewind_extractor::{ANSWER_HEADER, Answer, COMPLETENESS_HEADER, Completeness, Query};
 use tokio::sync::mpsc::Receiver;
 
 use crate::blocking::shutting_down;
-use crate::body_channel::{BodyWriter, PARTS_MAX, Part};
+use crate::body_channel::{AnswerHead, BodyWriter, PARTS_MAX, Part};
 use crate::flows::flow_id;
 use crate::headers::{AnswerAccount, Summary, header_value};
 use crate::identity::Identity;
@@ -28,6 +28,7 @@ use crate::packet_answer::PacketAnswer;
 use crate::parameters::{Bounds, Conversations, FileForm, Form, Format, PacketsRequest, Selection};
 use crate::problem::{Kind, Problem};
 use crate::request::fields_of;
+use crate::resume::{AnswerTag, Part as ContentPart, PartRequest};
 use crate::service::{Phase, Service};
 
 /// An answer that is complete within this time is sent with its account and its length in the headers.
@@ -38,9 +39,14 @@ const WHOLE_WITHIN: Duration = Duration::from_millis(100);
     (status = 200, description = "A capture file. A body that breaks off is not a complete answer.", content(
         (Vec<u8> = "application/vnd.tcpdump.pcap"), (Vec<u8> = "application/x-pcapng")
     ), headers(
+        ("ETag" = String, description = "Of a finished answer, of which the same bytes come again: names these bytes"),
+        ("Accept-Ranges" = String, description = "`bytes` of a finished answer: `Range: bytes=N-` asks for the rest of it"),
         ("Netrewind-Completeness" = String, description = "Completeness as known before reading, as JSON"),
         ("Netrewind-Answer" = String, description = "The account of the answer, as JSON. A trailer, or a header for a small answer"),
-    ))
+    )),
+    (status = 206, description = "The rest of a finished answer, from `Range: bytes=N-` on", content(
+        (Vec<u8> = "application/vnd.tcpdump.pcap"), (Vec<u8> = "application/x-pcapng")
+    ), headers(("Content-Range" = String, description = "Its first and last byte, and the length of the whole answer")))
 ))]
 pub async fn get_packets(
     State(service): State<Arc<Service>>,
@@ -94,23 +100,33 @@ pub async fn of_flow(
     let (bounds, form) = (Bounds::from_fields(&mut fields)?, FileForm::from_fields(&mut fields)?);
     fields.end()?;
     let query = Query { flow: Some(id), ..service.query_for(&identity, selection)? };
-    give(service, identity, query, &bounds, &form, head_only).await
+    give(service, identity, query, &bounds, &form, Wanted { head_only, part: None }).await
+}
+
+/// Wanted part of an answer.
+struct Wanted {
+    /// The headers alone.
+    head_only: bool,
+    /// Its end; `None` for all of it.
+    part: Option<PartRequest>,
 }
 
 async fn packets(service: Arc<Service>, identity: Identity, request: Request) -> Result<Response, Problem> {
     let head_only = request.method() == Method::HEAD;
+    let part = PartRequest::of(request.method(), request.headers());
     let mut fields = fields_of(request, &service).await?;
     let (selection, conversations) =
         (Selection::from_fields(&mut fields)?, Conversations::from_fields(&mut fields)?);
     let (bounds, form) = (Bounds::from_fields(&mut fields)?, Form::from_fields(&mut fields)?);
     fields.end()?;
     let selection = selection.following(form.follow == Some(true));
+    let part = part.map(|part| part.fixed(selection.is_fixed(service.clock.now().wall)));
     let query = service.query_of(&identity, selection, conversations)?;
     if form.follow == Some(true) && query.chooses_conversations() {
         let detail = "follow: follow does not work with the packets of selected conversations: leave out flow and query";
         return Err(Problem::new(Kind::BadParameter, detail).with("parameter", "follow"));
     }
-    give(service, identity, query, &bounds, &form, head_only).await
+    give(service, identity, query, &bounds, &form, Wanted { head_only, part }).await
 }
 
 /// Has the packets read, and the answer sent.
@@ -120,7 +136,7 @@ async fn give(
     query: Query,
     bounds: &Bounds,
     form: &Form,
-    head_only: bool,
+    Wanted { head_only, part }: Wanted,
 ) -> Result<Response, Problem> {
     let decapsulate = form.decapsulate.unwrap_or_default();
     let check = form.check.unwrap_or_default();
@@ -135,8 +151,20 @@ async fn give(
     let (body, parts) = BodyWriter::new(Arc::clone(&service), slot);
     let timer = Timer::new(bounds.time());
     let out_of_time = Arc::clone(&timer.is_over);
-    let given = Cell::default();
-    let answer = PacketAnswer { service, identity, query, format, follow, head_only, given, out_of_time };
+    let is_tagged = bounds.max_seconds.is_none();
+    let answer = PacketAnswer {
+        service,
+        identity,
+        query,
+        format,
+        follow,
+        head_only,
+        given: Cell::default(),
+        out_of_time,
+        is_tagged,
+        wanted: part.filter(|_| is_tagged && !follow),
+        tag: Cell::default(),
+    };
     tokio::task::spawn_blocking(move || answer.carry_out(body));
     respond(parts, timer, format, head_only).await
 }
@@ -148,21 +176,22 @@ async fn respond(
     format: Format,
     head_only: bool,
 ) -> Result<Response, Problem> {
-    let completeness = match parts.recv().await {
-        Some(Part::Head(completeness)) => completeness,
+    let head = match parts.recv().await {
+        Some(Part::Head(head)) => head,
         Some(Part::End(Err(problem))) => return Err(problem),
         Some(Part::Chunk(_) | Part::End(Ok(_))) | None => return Err(broken()),
     };
-    let headers = headers(&completeness, format);
+    let headers = headers(&head, format);
+    let status = if head.part.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
     if head_only {
-        return Ok((headers, Body::new(CaptureBody::unsized_and_empty(parts))).into_response());
+        return Ok((status, headers, Body::new(CaptureBody::unsized_and_empty(parts))).into_response());
     }
     let mut ready = VecDeque::new();
     let until = tokio::time::Instant::now() + WHOLE_WITHIN;
     while ready.len() < PARTS_MAX {
         match tokio::time::timeout_at(until, parts.recv()).await {
             Ok(Some(Part::Chunk(chunk))) => ready.push_back(chunk),
-            Ok(Some(Part::End(Ok(answer)))) => return Ok(whole(headers, &answer, ready)),
+            Ok(Some(Part::End(Ok(answer)))) => return Ok(whole((status, headers), &answer, ready)),
             Ok(Some(Part::End(Err(problem)))) => return Err(problem),
             Ok(Some(Part::Head(_)) | None) => return Err(broken()),
             Err(_) => break,
@@ -170,15 +199,20 @@ async fn respond(
     }
     let trailer = [(header::TRAILER, HeaderValue::from_static(ANSWER_HEADER))];
     let body = CaptureBody { ready, parts, is_ended: false, _timer: Some(timer) };
-    Ok((headers, trailer, Body::new(body)).into_response())
+    Ok((status, headers, trailer, Body::new(body)).into_response())
 }
 
 fn broken() -> Problem {
     Problem::new(Kind::Failed, "the answer broke off: see the service's log")
 }
 
-fn headers(completeness: &Completeness, format: Format) -> HeaderMap {
+fn headers(head: &AnswerHead, format: Format) -> HeaderMap {
+    let AnswerHead { completeness, tag, part } = head;
     let mut headers = HeaderMap::new();
+    headers.extend(part.and_then(ContentPart::header));
+    if let Some(tag) = tag.and_then(AnswerTag::header) {
+        headers.extend([tag, (header::ACCEPT_RANGES, HeaderValue::from_static("bytes"))]);
+    }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Ok(disposition) = HeaderValue::from_str(&disposition(completeness, format)) {
@@ -199,10 +233,10 @@ fn disposition(completeness: &Completeness, format: Format) -> String {
 }
 
 /// A complete answer: no trailer is needed.
-fn whole(headers: HeaderMap, answer: &Answer, chunks: VecDeque<Bytes>) -> Response {
+fn whole((status, headers): (StatusCode, HeaderMap), answer: &Answer, chunks: VecDeque<Bytes>) -> Response {
     let account = [(HeaderName::from_static(ANSWER_HEADER), header_value(&AnswerAccount::from(answer)))];
     let body = chunks.into_iter().flatten().collect::<Vec<u8>>();
-    (headers, account, body).into_response()
+    (status, headers, account, body).into_response()
 }
 
 /// Runs out after the time that the asker allowed.

@@ -10,6 +10,7 @@ use netrewind_extractor::lists::{AddressList, LeftOut, ListDemands, ListError, P
 use netrewind_extractor::time_text::{self, AskedRange, WrittenRange};
 use netrewind_extractor::{AnswerLimits, DedupWindow, Query, TunnelDemands, ViewMode};
 use netrewind_store::Timestamp;
+use netrewind_store::time::DAY_NS;
 use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder};
 use utoipa::openapi::{RefOr, Schema};
@@ -358,6 +359,12 @@ impl Selection {
             no_index: Some(fields.flag("no_index")?),
             follows: false,
         })
+    }
+
+    /// True if its range has two ends that are the same at any time.
+    pub fn is_fixed(&self, now: Timestamp) -> bool {
+        let range = |now| self.range(now).ok().and_then(|range| Some((range.from?, range.to?)));
+        range(now).is_some_and(|ends| range(now.plus_ns(DAY_NS)) == Some(ends))
     }
 
     /// Selection for an answer that follows the recording, if `follows`.

@@ -43,6 +43,8 @@ pub enum Kind {
     NotFound,
     /// The path does not accept this method.
     MethodNotAllowed,
+    /// The part that is asked for lies behind the end of the answer.
+    RangeNotSatisfiable,
     /// The client accepts none of the forms that the answer has.
     NotAcceptable,
     /// The answer has several link types, and a pcap file can hold only one.
@@ -75,7 +77,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::BadFilter,
         Self::FilterTooExpensive,
         Self::BadTime,
@@ -90,6 +92,7 @@ impl Kind {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::NotAcceptable,
+        Self::RangeNotSatisfiable,
         Self::SeveralLinkTypes,
         Self::NoAccess,
         Self::Forbidden,
@@ -135,6 +138,11 @@ impl Kind {
             }
             Self::NotKept => ("/problems/not-kept", S::NOT_FOUND, "No packets of this time are kept"),
             Self::NotFound => ("/problems/not-found", S::NOT_FOUND, "There is nothing at this path"),
+            Self::RangeNotSatisfiable => (
+                "/problems/range-not-satisfiable",
+                S::RANGE_NOT_SATISFIABLE,
+                "The answer ends before the range",
+            ),
             Self::NotAcceptable => (
                 "/problems/not-acceptable",
                 S::NOT_ACCEPTABLE,
@@ -264,6 +272,11 @@ impl IntoResponse for Problem {
         let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
         if let Some(seconds) = self.retry_after_seconds {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        let length = self.members.get("length").and_then(Value::as_u64);
+        if let Some(length) = length.filter(|_| status == StatusCode::RANGE_NOT_SATISFIABLE) {
+            let range = HeaderValue::from_str(&format!("bytes */{length}"));
+            response.headers_mut().extend(range.ok().map(|range| (header::CONTENT_RANGE, range)));
         }
         response.extensions_mut().insert(self);
         response

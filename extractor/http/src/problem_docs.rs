@@ -82,7 +82,8 @@ pub fn add_problems(document: &mut OpenApi) {
         kinds.extend(OF_ROWS.iter().filter(|_| LISTS.contains(&path.as_str())));
         kinds.extend(Some(Kind::NotFound).filter(|_| names_a_flow));
         if let Some(operation) = &mut item.get {
-            add(operation, &kinds);
+            let of_parts = Some(Kind::RangeNotSatisfiable).filter(|_| path == "/api/v1/packets");
+            add(operation, &kinds.iter().copied().chain(of_parts).collect::<Vec<_>>());
         }
         if let Some(operation) = &mut item.post {
             kinds.extend(OF_BODIES);

@@ -16,6 +16,7 @@ use crate::metrics::{BuildFacts, Metrics, ProcessMeter};
 use crate::parameters::{Conversations, Selection};
 use crate::peer_limiter::PeerLimiter;
 use crate::problem::{Kind, Problem};
+use crate::resume::KnownLengths;
 use crate::slots::Pool;
 
 /// Phase of the service's life.
@@ -57,6 +58,8 @@ pub struct Service {
     pub metrics: Metrics,
     /// Audit of answers.
     pub audit: Option<Audit>,
+    /// Lengths of answers that were made to their end.
+    pub known_lengths: KnownLengths,
     /// Locations of addresses.
     pub geo_database: Option<Arc<GeoDatabase>>,
     /// Reason that holds are neither made nor released here, if so.
@@ -96,6 +99,7 @@ impl Service {
             connections: Connections::new(&limits),
             metrics: Metrics::default(),
             audit,
+            known_lengths: KnownLengths::default(),
             geo_database: None,
             holds_refused: None,
             remembered: OverviewCache::default(),

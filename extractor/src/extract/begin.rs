@@ -1,6 +1,7 @@
 //! Beginning of an answer: tells the sink what is known before the first packet.
 
 use netrewind_store::LinkType;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::estimate::estimate_segment;
 use super::prepare::PreparedQuery;
@@ -8,7 +9,7 @@ use crate::answer::control::Control;
 use crate::answer::error::ExtractError;
 use crate::fragments::Relevant;
 use crate::plan::planner::Planner;
-use crate::sink::{Preface, Sink};
+use crate::sink::{Preface, Sink, Wants};
 
 /// Segments of a link type that are examined to find out whether the answer certainly has it.
 const SEGMENTS_LOOKED_AT_MAX: usize = 8;
@@ -33,8 +34,28 @@ pub(super) fn begin(
         interfaces: &prepared.interfaces.names,
         completeness: &prepared.completeness,
         tunnel_ports: &prepared.filters.ports,
+        fingerprint: if is_chosen { None } else { fingerprint(prepared, sink.wants()) },
     })?;
     Ok(())
+}
+
+/// Number of the segments that decide about the answer, by their names: a sealed segment never changes. What stands in the file
+/// besides packets, if the sink writes that, is told by the logbook.
+fn fingerprint(prepared: &PreparedQuery<'_>, wants: Wants) -> Option<u128> {
+    let PreparedQuery { segments, unreadable, completeness, interfaces, filters, .. } = prepared;
+    let mut digest = Xxh3::new();
+    for segment in segments.in_range.iter().chain(&segments.beside) {
+        if !segment.is_sealed() {
+            return None;
+        }
+        digest.update(format!("{} {:?}\n", segment.name, segment.bounds).as_bytes());
+    }
+    digest.update(format!("{unreadable:?} {:?}", filters.ports).as_bytes());
+    if wants.interfaces {
+        digest.update(format!("{:?} {:?}", interfaces.names, interfaces.accounts).as_bytes());
+        digest.update(&serde_json::to_vec(completeness).ok()?);
+    }
+    Some(digest.digest128())
 }
 
 /// Link types that the answer has in any case, judged by a few segments of each. Only needed if several are possible.
