@@ -89,6 +89,12 @@ fn parts_are_those_of_rfc_9110() {
             "of the whole answer"
         );
     }
+    // The rest of an answer that was never made before is measured first.
+    let other = format!("{RANGE}&filter=src+port+1007&format=pcapng");
+    let part = asking(&service, &other, &[("Range", "bytes=333-")]);
+    let all = asking(&service, &other, &[]);
+    assert_eq!((part.status, all.status), (206, 200));
+    assert!(part.body == all.body[333..] && part.header("etag") == all.header("etag"));
     let end = asking(&service, RANGE, &[("Range", "bytes=-100")]);
     assert!(end.status == 206 && end.body == whole.body[length - 100..]);
     let beyond = asking(&service, RANGE, &[("Range", &format!("bytes={length}-"))]);
