@@ -12,7 +12,8 @@ use serde_json::Value;
 use crate::hours::Scene;
 use crate::support::link::{Link, logbook, wait_until};
 use crate::support::numbered;
-use crate::support::object_store::{FaultProxy, KEYS, ObjectStore, ProxyFault};
+use crate::support::object_store::{KEYS, ObjectStore};
+use crate::support::proxied::{Fate, Proxy};
 use crate::support::{done, files_below, logbook_days, may_make_namespaces, netrewind, run, seed};
 
 /// Kills of a process that uploads.
@@ -261,8 +262,8 @@ fn a_real_object_store_takes_it_whatever_fails_on_the_way() {
         output.status.code() == Some(3) && text.contains("403") && text.contains("check the keys"),
         "{text}"
     );
-    let proxy = FaultProxy::before(server.port);
-    proxy.set(ProxyFault::Busy);
+    let proxy = Proxy::before(&format!("127.0.0.1:{}", server.port));
+    proxy.set(|_| Fate::Status(503));
     let output = now(proxy.port);
     let text = said(&output);
     assert!(
@@ -271,19 +272,19 @@ fn a_real_object_store_takes_it_whatever_fails_on_the_way() {
             && text.contains("503"),
         "{text}"
     );
-    proxy.set(ProxyFault::Closed);
+    proxy.set(|_| Fate::Closed);
     let output = now(proxy.port);
     assert!(
         output.status.code() == Some(3) && said(&output).contains("check the network"),
         "{}",
         said(&output)
     );
-    // Cut within the head of a request, within a body, and behind both.
+    // Cut early in a body, late, and behind it.
     for bytes in [100, 5_000, 40_000] {
-        proxy.cut(bytes);
+        proxy.set(move |_| Fate::CutRequest(bytes));
         now(proxy.port);
     }
-    proxy.set(ProxyFault::None);
+    proxy.set(|_| Fate::Late(Duration::ZERO));
     let output = now(proxy.port);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert_eq!(report(&output)["waiting_segments"], 0);

@@ -1,11 +1,8 @@
-//! A real object store on loopback, and a proxy before it that fails as networks and servers do.
+//! A real object store on loopback.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Keys of the object store.
@@ -135,80 +132,4 @@ impl Drop for ObjectStore {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Ways in which a proxy fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum ProxyFault {
-    None,
-    /// Answers every request with 503.
-    Busy,
-    /// Closes every connection at once.
-    Closed,
-    /// Forwards so many bytes of a request, then closes: see [`FaultProxy::cut_after`].
-    Cut,
-}
-
-/// A proxy before a server on loopback.
-pub struct FaultProxy {
-    pub port: u16,
-    fault: Arc<AtomicU8>,
-    cut_after: Arc<AtomicU64>,
-    pub requests: Arc<AtomicU64>,
-}
-
-impl FaultProxy {
-    pub fn before(server: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        let proxy = Self { port, fault: Arc::default(), cut_after: Arc::default(), requests: Arc::default() };
-        let (fault, cut_after, requests) =
-            (Arc::clone(&proxy.fault), Arc::clone(&proxy.cut_after), Arc::clone(&proxy.requests));
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                requests.fetch_add(1, Ordering::Relaxed);
-                let (fault, cut_after) = (fault.load(Ordering::Relaxed), cut_after.load(Ordering::Relaxed));
-                std::thread::spawn(move || serve(client, server, fault, cut_after));
-            }
-        });
-        proxy
-    }
-
-    /// How connections fare from now on.
-    pub fn set(&self, fault: ProxyFault) {
-        self.fault.store(fault as u8, Ordering::Relaxed);
-    }
-
-    /// Has requests cut after so many bytes.
-    pub fn cut(&self, bytes: u64) {
-        self.cut_after.store(bytes, Ordering::Relaxed);
-        self.set(ProxyFault::Cut);
-    }
-}
-
-fn serve(mut client: TcpStream, server: u16, fault: u8, cut_after: u64) {
-    if fault == ProxyFault::Closed as u8 {
-        return;
-    }
-    if fault == ProxyFault::Busy as u8 {
-        let mut head = [0; 4096];
-        let _ = client.read(&mut head);
-        let _ = client
-            .write_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-        let _ = client.shutdown(Shutdown::Write);
-        let _ = std::io::copy(&mut client, &mut std::io::sink());
-        return;
-    }
-    let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)) else { return };
-    let (mut answers, mut back) =
-        (server.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
-    std::thread::spawn(move || {
-        let _ = std::io::copy(&mut answers, &mut back);
-        let _ = back.shutdown(Shutdown::Both);
-    });
-    let limit = if fault == ProxyFault::Cut as u8 { cut_after } else { u64::MAX };
-    let _ = std::io::copy(&mut Read::by_ref(&mut client).take(limit), &mut server);
-    let _ = server.shutdown(Shutdown::Both);
-    let _ = client.shutdown(Shutdown::Both);
 }

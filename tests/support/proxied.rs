@@ -1,7 +1,7 @@
 //! A proxy before an object store, which delays, refuses and breaks off requests as it is told, and counts them.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,6 +15,10 @@ pub enum Fate {
     Status(u16),
     /// Its answer breaks off after so many bytes.
     Cut(usize),
+    /// It breaks off itself after so many bytes of its body.
+    CutRequest(usize),
+    /// Its connection is closed without an answer.
+    Closed,
 }
 
 /// Says what becomes of a request, by its first line.
@@ -93,15 +97,29 @@ fn serve(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let fate = (shared.rule.lock().expect("a lock"))(&line);
     if let Fate::Status(status) = fate {
         let answer = format!("HTTP/1.1 {status} Told so\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-        return client.write_all(answer.as_bytes());
+        client.write_all(answer.as_bytes())?;
+        client.shutdown(Shutdown::Write)?;
+        // What is not read of its body would break off the answer.
+        return std::io::copy(&mut client, &mut std::io::sink()).map(drop);
     }
-    if let Fate::Late(by) = fate {
-        std::thread::sleep(by);
+    match fate {
+        Fate::Closed => return Ok(()),
+        Fate::Late(by) => std::thread::sleep(by),
+        Fate::Status(_) | Fate::Cut(_) | Fate::CutRequest(_) => {}
     }
     let mut server = TcpStream::connect(&shared.server)?;
     let closing = text.replacen("\r\n", "\r\nConnection: close\r\n", 1);
     server.write_all(closing.as_bytes())?;
     let wanted: usize = field(&text, "content-length").and_then(|it| it.parse().ok()).unwrap_or(0);
+    if let Fate::CutRequest(bytes) = fate
+        && bytes < wanted
+    {
+        let given = &body[..bytes.min(body.len())];
+        server.write_all(given)?;
+        let mut rest = vec![0; bytes - given.len()];
+        client.read_exact(&mut rest)?;
+        return server.write_all(&rest);
+    }
     server.write_all(&body)?;
     let mut rest = wanted.saturating_sub(body.len());
     let mut part = vec![0; 1 << 16];

@@ -234,26 +234,40 @@ pub trait StoreFile: Debug + Send + Sync {
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
 
     /// Writes at an offset. After an error, any part may have been written.
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    fn write_all_at(&self, _bytes: &[u8], _offset: u64) -> io::Result<()> {
+        only_read()
+    }
 
     /// Writes behind the end of a file opened with [`OpenMode::Append`]. After an error, any part may have been written.
-    fn append(&self, bytes: &[u8]) -> io::Result<()>;
+    fn append(&self, _bytes: &[u8]) -> io::Result<()> {
+        only_read()
+    }
 
     /// Cuts the file, or makes it longer by zeros.
-    fn set_bytes(&self, bytes: u64) -> io::Result<()>;
+    fn set_bytes(&self, _bytes: u64) -> io::Result<()> {
+        only_read()
+    }
 
     /// Reserves space for the first bytes, which become the file's length. Where the file system cannot reserve, the length alone
     /// is set, which a budget counts.
-    fn reserve(&self, bytes: u64) -> io::Result<()>;
+    fn reserve(&self, _bytes: u64) -> io::Result<()> {
+        only_read()
+    }
 
     /// Descriptor by which the system knows the file; `None` for a file in memory.
-    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 
     /// True if writes go past the page cache: O_DIRECT of open(2). Offset and length of each are whole sectors then.
-    fn is_direct(&self) -> bool;
+    fn is_direct(&self) -> bool {
+        false
+    }
 
     /// Lets writes go through the page cache from now on; false if they did already, or if that cannot be changed.
-    fn use_cache(&self) -> bool;
+    fn use_cache(&self) -> bool {
+        false
+    }
 
     /// Sets the modification time.
     fn set_modified(&self, at: Timestamp) -> io::Result<()>;
@@ -294,10 +308,14 @@ pub trait StoreFile: Debug + Send + Sync {
     fn link_to(&self, path: &Path) -> io::Result<()>;
 
     /// Renames a file of this folder, wherever the folder is.
-    fn rename_within(&self, from: &str, to: &str) -> io::Result<()>;
+    fn rename_within(&self, _from: &str, _to: &str) -> io::Result<()> {
+        only_read()
+    }
 
     /// Removes a file of this folder, wherever the folder is.
-    fn remove_within(&self, name: &str) -> io::Result<()>;
+    fn remove_within(&self, _name: &str) -> io::Result<()> {
+        only_read()
+    }
 
     /// Facts of the file that a name in this folder leads to; symbolic links are followed.
     fn status_within(&self, name: &str) -> io::Result<FileStatus>;
@@ -388,6 +406,11 @@ impl dyn Files + '_ {
     pub fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         self.open(folder, OpenMode::Read)?.sync_all()
     }
+}
+
+/// The error of changing a file that is only read, as a compressed or an archived one.
+pub(crate) fn only_read<T>() -> io::Result<T> {
+    Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "it is only read here"))
 }
 
 /// The result, or `None` where the file does not exist (any more).

@@ -3,12 +3,11 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::Range;
-use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use super::{ArchivedCopy, ArchivedLines, ArchivedObject, ArchivedStore, PlainObject};
-use crate::files::{ARCHIVE_DEVICE, FileIdentity, FileKind, FileStatus, LockKind, StoreFile};
+use crate::files::{ARCHIVE_DEVICE, FileIdentity, FileKind, FileStatus, LockKind, StoreFile, only_read};
 use crate::medium::Medium;
 use crate::sys::Map;
 use crate::{Timestamp, locked};
@@ -111,10 +110,6 @@ pub(crate) fn status_of(kind: FileKind, bytes: u64) -> FileStatus {
     }
 }
 
-fn unwritable<T>() -> io::Result<T> {
-    Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "an archive is only read here"))
-}
-
 impl ArchivedFile {
     fn bytes(&self) -> u64 {
         match self {
@@ -153,36 +148,8 @@ impl StoreFile for ArchivedFile {
         }
     }
 
-    fn write_all_at(&self, _: &[u8], _: u64) -> io::Result<()> {
-        unwritable()
-    }
-
-    fn append(&self, _: &[u8]) -> io::Result<()> {
-        unwritable()
-    }
-
-    fn set_bytes(&self, _: u64) -> io::Result<()> {
-        unwritable()
-    }
-
-    fn reserve(&self, _: u64) -> io::Result<()> {
-        unwritable()
-    }
-
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        None
-    }
-
-    fn is_direct(&self) -> bool {
-        false
-    }
-
-    fn use_cache(&self) -> bool {
-        false
-    }
-
     fn set_modified(&self, _: Timestamp) -> io::Result<()> {
-        unwritable()
+        only_read()
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -225,27 +192,19 @@ impl StoreFile for ArchivedFile {
     }
 
     fn lock(&self) -> io::Result<()> {
-        unwritable()
+        only_read()
     }
 
     fn try_lock(&self, _: LockKind) -> io::Result<bool> {
-        unwritable()
+        only_read()
     }
 
     fn unlock(&self) -> io::Result<()> {
-        unwritable()
+        only_read()
     }
 
     fn link_to(&self, _: &Path) -> io::Result<()> {
-        unwritable()
-    }
-
-    fn rename_within(&self, _: &str, _: &str) -> io::Result<()> {
-        unwritable()
-    }
-
-    fn remove_within(&self, _: &str) -> io::Result<()> {
-        unwritable()
+        only_read()
     }
 
     fn status_within(&self, name: &str) -> io::Result<FileStatus> {

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::ops::Range;
-use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -42,10 +41,6 @@ impl ColdFile {
     }
 }
 
-fn unwritable<T>() -> io::Result<T> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "a compressed segment is not written to"))
-}
-
 impl StoreFile for ColdFile {
     fn status(&self) -> io::Result<FileStatus> {
         self.file.status()
@@ -80,34 +75,6 @@ impl StoreFile for ColdFile {
         let found = map.get(index(offset)..index(end)).unwrap_or_default();
         bytes[..found.len()].copy_from_slice(found);
         Ok(found.len())
-    }
-
-    fn write_all_at(&self, _: &[u8], _: u64) -> io::Result<()> {
-        unwritable()
-    }
-
-    fn append(&self, _: &[u8]) -> io::Result<()> {
-        unwritable()
-    }
-
-    fn set_bytes(&self, _: u64) -> io::Result<()> {
-        unwritable()
-    }
-
-    fn reserve(&self, _: u64) -> io::Result<()> {
-        unwritable()
-    }
-
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        None
-    }
-
-    fn is_direct(&self) -> bool {
-        false
-    }
-
-    fn use_cache(&self) -> bool {
-        false
     }
 
     fn set_modified(&self, at: Timestamp) -> io::Result<()> {
@@ -151,14 +118,6 @@ impl StoreFile for ColdFile {
 
     fn link_to(&self, path: &Path) -> io::Result<()> {
         self.file.link_to(path)
-    }
-
-    fn rename_within(&self, _: &str, _: &str) -> io::Result<()> {
-        unwritable()
-    }
-
-    fn remove_within(&self, _: &str) -> io::Result<()> {
-        unwritable()
     }
 
     fn status_within(&self, _: &str) -> io::Result<FileStatus> {
