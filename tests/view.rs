@@ -154,6 +154,13 @@ fn an_analyst_works_with_the_page() {
     let seen = drive(&ui, "work", &format!("http://{}/", service.address), folder.path(), &[]);
     let text = |name: &str| seen[name].as_str().unwrap_or_default().to_owned();
     assert_eq!(seen["nodes"], 12, "seven clients and five servers: {seen}");
+    let of = |name: &str, words: &str| seen[name].to_string().matches(words).count();
+    assert_eq!(
+        (of("services", "http (tcp 80)"), of("sankey", "Client 10."), of("sankey", "Server 10.")),
+        (1, 7, 5),
+        "{seen}"
+    );
+    assert_eq!(seen["by_keyboard"], "tcp port 80", "{seen}");
     let capture = folder.path().join("capture.pcap");
     let packets = tcpdump(&capture, "").expect("tcpdump reads it");
     let in_hex = |packet: &Packet| {
@@ -195,9 +202,10 @@ fn a_graph_of_hundreds_of_hosts_says_something() {
     done(["import", "--store", &store, &capture]);
     let service = Service::of(&store);
     let seen = drive(&ui, "crowd", &format!("http://{}/", service.address), folder.path(), &[]);
-    let nodes = seen["desk"]["nodes"].as_u64().expect("a number");
+    let nodes = seen["desk-hosts"]["nodes"].as_u64().expect("a number");
     assert!((40..=60).contains(&nodes), "each network is a node: {seen}");
-    assert!(seen["desk"]["labels"].to_string().contains("::/"), "{seen}");
+    assert!(seen["phone-services"]["labels"].to_string().contains("udp 5000"), "{seen}");
+    assert!(seen["desk-hosts"]["labels"].to_string().contains("::/"), "{seen}");
 }
 
 #[test]

@@ -116,6 +116,13 @@ export const flows = keep<FlowPage>(() => {
   return joined("flows", asked.value, search(), `sort=${sort}`, reverse ? "reverse=true" : "", `limit=${FLOWS_A_PAGE}`, at);
 }, () => (looked.value.cursor === null ? ticks.value : 0));
 
+/** The largest conversations, where pictures tell services. */
+export const largest = keep<FlowPage>(() => {
+  const { picture, ends, beside } = looked.value;
+  if (picture !== "graph" || (ends === "hosts" && beside === "matrix")) return null;
+  return joined("flows", asked.value, search(), `limit=${EDGES}`);
+}, () => ticks.value);
+
 /** Asks for next to nothing, once: only whether it may be asked. */
 const probe = keep<unknown>(() => `${BASE}/packets/estimate?from=-1s&max_packets=0`, () => 0);
 
@@ -268,6 +275,6 @@ export function fieldOf(problem: Problem): "range" | "filter" | "search" | null 
 
 /** What went wrong with what is looked at: told once, at its field or above everything. */
 export const trouble = computed<Problem | null>(() => {
-  const all = [summary, flows, packetPage, values, split].map((shown) => shown.value.problem);
+  const all = [summary, flows, packetPage, values, split, largest].map((shown) => shown.value.problem);
   return all.find((problem) => problem !== null && problem.status !== FORBIDDEN && problem.status !== 401) ?? null;
 });

@@ -53,22 +53,24 @@ function networkOf(address: string, level: number): string {
   return `${[...kept, ...Array<string>(4 - parts).fill("0")].join(".")}/${parts * 8}`;
 }
 
-/** The hosts and their traffic in at most so many nodes. */
-export function fold(edges: readonly Edge[]): Network {
+/** The hosts and their traffic in at most so many nodes. What is `fixed` is no host, and stands as it is. */
+export function fold(edges: readonly Edge[], fixed: ReadonlySet<string> = new Set()): Network {
   const of = volumes(edges);
-  const sorted = [...of].sort((one, other) => other[1] - one[1] || (one[0] < other[0] ? -1 : 1));
-  if (sorted.length <= NODES_MAX) return network(edges, (address) => address, false);
+  const hosts = [...of].filter(([id]) => !fixed.has(id));
+  const sorted = hosts.sort((one, other) => other[1] - one[1] || (one[0] < other[0] ? -1 : 1));
+  const most = NODES_MAX - (of.size - hosts.length);
+  if (sorted.length <= most) return network(edges, (address) => address, false);
   const all = sorted.reduce((sum, [, bytes]) => sum + bytes, 0);
   const few = sorted.slice(0, ALONE_MAX);
   const share = few.reduce((sum, [, bytes]) => sum + bytes, 0) / Math.max(all, 1);
   // Where hundreds weigh alike, none of them stands for the others.
   const alone = new Set(share >= ALONE_SHARE ? few.map(([address]) => address) : []);
   for (let level = 0; level < IPV4_PARTS.length; level += 1) {
-    const name = (address: string) => (alone.has(address) ? address : networkOf(address, level));
-    if (new Set(sorted.map(([address]) => name(address))).size <= NODES_MAX) return network(edges, name, true);
+    const name = (address: string) => (alone.has(address) || fixed.has(address) ? address : networkOf(address, level));
+    if (new Set(sorted.map(([address]) => name(address))).size <= most) return network(edges, name, true);
   }
-  const kept = new Set(sorted.slice(0, NODES_MAX - 1).map(([address]) => address));
-  return network(edges, (address) => (kept.has(address) ? address : OTHERS), true);
+  const kept = new Set(sorted.slice(0, most - 1).map(([address]) => address));
+  return network(edges, (address) => (kept.has(address) || fixed.has(address) ? address : OTHERS), true);
 }
 
 function network(edges: readonly Edge[], name: (address: string) => string, isFolded: boolean): Network {

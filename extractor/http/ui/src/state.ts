@@ -6,6 +6,7 @@ export type View = "inner" | "outer" | "any";
 export type Sort = "bytes" | "packets" | "start" | "duration";
 export type Tab = "flows" | "packets" | "labels";
 export type Unit = "bits" | "packets" | "retransmissions";
+export type Ends = "hosts" | "services";
 export type Split = "none" | "application" | "host";
 
 export interface Looked {
@@ -36,11 +37,14 @@ export interface Looked {
   unit: Unit;
   split: Split;
   picture: "graph" | "map";
+  /** What hosts talk to in the graph. */
+  ends: Ends;
+  beside: "matrix" | "sankey";
 }
 
 const DEFAULT: Looked = {
   from: "1h ago", to: null, filter: "", search: "", view: "inner", untagged: false, sort: "bytes", reverse: false, tab: "flows",
-  cursor: null, at: null, flow: null, packet: null, host: null, unit: "bits", split: "none", picture: "graph",
+  cursor: null, at: null, flow: null, packet: null, host: null, unit: "bits", split: "none", picture: "graph", ends: "hosts", beside: "matrix",
 };
 const EVERYTHING = "all";
 
@@ -67,6 +71,8 @@ function read(address: string): Looked {
     unit: choice("unit", ["bits", "packets", "retransmissions"] as const, "bits"),
     split: choice("split", ["none", "application", "host"] as const, "none"),
     picture: choice("picture", ["graph", "map"] as const, "graph"),
+    ends: choice("ends", ["hosts", "services"] as const, "hosts"),
+    beside: choice("beside", ["matrix", "sankey"] as const, "matrix"),
   };
 }
 

@@ -157,7 +157,7 @@ async function obeysTheKeyboard() {
       const { outlineStyle, outlineWidth } = getComputedStyle(one);
       return {
         name: one.getAttribute("aria-label") ?? (one.labels?.[0]?.innerText || one.innerText).split("\n")[0].trim(),
-        part: one.closest("header, .toolbar, .series, .packets, .tops, .pictures, .lists h2, thead, tbody")?.className || one.closest(".lists h2, thead, tbody")?.tagName,
+        part: (one.closest(".pictures") ?? one.closest("header, .toolbar, .series, .packets, .tops, .pictures, .lists h2, thead, tbody"))?.className || one.closest(".lists h2, thead, tbody")?.tagName,
         shown: outlineStyle !== "none" && parseFloat(outlineWidth) > 0,
       };
     });

@@ -12,7 +12,7 @@ const AXE = readFileSync(join(import.meta.dirname, "../node_modules/axe-core/axe
 const PHONE = { width: 390, height: 844 };
 const DESK = { width: 1280, height: 900 };
 /** States that are looked at in dark colours too: together they have all parts of the page. */
-const DARK = ["main", "packet", "labels", "split", "host"];
+const DARK = ["main", "services", "packet", "labels", "split", "host"];
 /** A slow line, in bytes a second, and how long data may take over it once the page itself is there. */
 const SLOW_BYTES = 50_000;
 const SLOW_MS = 2000;
@@ -67,6 +67,44 @@ await drives(folder, ["status of 400"], async ({ context, page, seen, shot }) =>
   assert.deepEqual(await places(), whole);
   seen.moved = before.length;
   await press("bits/s");
+
+  // By service, and a Sankey beside it; the keyboard goes from node to node.
+  await page.getByRole("button", { name: "Services", exact: true }).click();
+  await page.waitForURL(/ends=services/);
+  await page.locator(".graph circle.service").first().waitFor();
+  await press("Sankey");
+  await page.waitForURL(/beside=sankey/);
+  await page.locator(".sankey rect").first().waitFor();
+  await settled();
+  seen.services = await page.locator(".graph circle.service").evaluateAll((all) => all.map((one) => one.getAttribute("aria-label")));
+  seen.sankey = await page.locator(".sankey [role=button]").evaluateAll((all) => all.map((one) => one.getAttribute("aria-label")));
+  await look("services");
+  const stops = async (selector) => page.locator(`${selector} [data-rove]`).evaluateAll((all) => all.filter((one) => one.tabIndex === 0).length);
+  assert.deepEqual([await stops(".graph"), await stops(".sankey")], [1, 1], "one stop of the Tab key each");
+  await page.locator(".graph circle[tabindex='0']").focus();
+  const focused = () => page.evaluate(() => document.activeElement.getAttribute("aria-label"));
+  const largest = await focused();
+  await page.keyboard.press("ArrowRight");
+  assert.notEqual(await focused(), largest);
+  await page.keyboard.press("Home");
+  assert.equal(await focused(), largest);
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/filter=/);
+  seen.by_keyboard = parameters().get("filter");
+  await page.goBack();
+  await settled();
+  const of_services = await places();
+  await press("Hosts");
+  await settled();
+  assert.deepEqual(await places(), whole, "hosts stand where they stood");
+  await press("Services");
+  await settled();
+  assert.deepEqual(await places(), of_services, "services too");
+  await press("Hosts");
+  await press("Matrix");
+  await page.locator(".matrix [data-rove][tabindex='0']").focus();
+  await page.keyboard.press("ArrowDown");
+  seen.cell = await focused();
 
   // Packets, page by page, and the bytes of one.
   await press("Packets", page.locator(".tabs"));
