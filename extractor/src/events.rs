@@ -2,7 +2,13 @@
 //!
 //! ```text
 //! a line -> LoggedEvent: addresses, ports, protocol, time -> a filter and a range
+//! what a person pastes -> Alert: the same, also of a Community ID or a 5-tuple
 //! ```
+
+mod alert;
+mod tuple;
+
+pub use alert::{ALERT_BYTES_MAX, ALERT_EVENTS_MAX, Alert, AlertKind, read_alert};
 
 use std::fmt::Write;
 use std::io::BufRead;
@@ -212,7 +218,8 @@ fn port(fields: &Map<String, Value>, name: &str) -> Result<Option<u16>, String> 
 }
 
 /// A filter for both directions of a conversation.
-fn filter([one, other]: [IpAddr; 2], ports: [Option<u16>; 2], protocol: Option<&str>) -> String {
+pub(crate) fn filter([one, other]: [IpAddr; 2], ports: [Option<u16>; 2], protocol: Option<&str>) -> String {
+    let is_unnamed = protocol.is_none();
     let protocol = match protocol.unwrap_or_default().to_ascii_lowercase().as_str() {
         "tcp" => Some("tcp"),
         "udp" => Some("udp"),
@@ -228,7 +235,8 @@ fn filter([one, other]: [IpAddr; 2], ports: [Option<u16>; 2], protocol: Option<&
         let _ = write!(text, " and {protocol}");
     }
     // The ports of ICMP are its type and code.
-    if let (Some("tcp" | "udp" | "sctp"), [Some(of_one), Some(of_other)]) = (protocol, ports) {
+    let has_ports = protocol.map_or(is_unnamed, |protocol| ["tcp", "udp", "sctp"].contains(&protocol));
+    if let (true, [Some(of_one), Some(of_other)]) = (has_ports, ports) {
         let _ = write!(
             text,
             " and ((src host {one} and src port {of_one} and dst port {of_other}) or (dst host {one} and dst port {of_one} and src port {of_other}))"
