@@ -17,6 +17,7 @@ mod fragments;
 mod history;
 pub mod lists;
 mod memory;
+mod packet_context;
 pub mod packet_list;
 mod plan;
 mod query;
@@ -47,6 +48,7 @@ pub use history::overview::{CatalogOverview, HeldOverview, InterfaceOverview, Ov
 pub use history::overview_cache::OverviewCache;
 pub use memory::ANSWERS_BYTES_MAX;
 pub use netrewind_store::time::Span;
+pub use packet_context::{CONTEXT_BYTES_MAX, CONTEXT_PACKETS_MAX, PacketContext, packet_context};
 pub use plan::tunnel_terms::TunnelDemands;
 pub use query::{AnswerLimits, DEDUP_WINDOW_MAX, DedupWindow, JoinedFilter, Query, TimeRange};
 pub use sink::{
