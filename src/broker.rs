@@ -1,7 +1,7 @@
 //! The broker: a process of this program that does for a confined one what that may not do itself.
 //!
 //! It is started before the walls are raised (see [`crate::confine`]), or by the service manager, and ends with the process that it serves. It opens packet
-//! sockets and the audit's file, turns on an interface's timestamps, and starts the processes that compile filters; it reads nothing but requests, and
+//! sockets and the audit's file, turns on an interface's timestamps, and starts the processes that compile filters and take packets apart; it reads nothing but requests, and
 //! gives nothing away but what they are about.
 //!
 //! Requests are messages on a pair of sockets: a letter, for timestamps followed by an interface's name, and with it the socket for
@@ -26,9 +26,12 @@ pub const AUDIT_OPTION: &str = "audit";
 /// The option of a filter compiler that looks at an interface.
 pub const LIVE_OPTION: &str = "live";
 
+/// The option that names the program which takes packets apart.
+pub const SHARKD_OPTION: &str = "sharkd";
+
 /// Bytes of a request: a letter and the name of an interface.
 const REQUEST_BYTES_MAX: usize = 256;
-/// Descriptors that come with one: the answer's, and the two pipes of a filter compiler.
+/// Descriptors that come with one: the answer's, and the two pipes of a process to be started.
 const DESCRIPTORS_MAX: usize = 3;
 
 /// What is asked for.
@@ -42,6 +45,8 @@ enum Request {
     Compiler = b'f',
     /// One that may open an interface.
     LiveCompiler = b'l',
+    /// A process that takes a packet apart, ended in the same way.
+    Dissector = b'd',
     /// The file of the audit.
     Audit = b'a',
     /// Another one, after the full ones have been renamed.
@@ -49,12 +54,13 @@ enum Request {
 }
 
 impl Request {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::RawSocket,
         Self::CookedSocket,
         Self::Timestamps,
         Self::Compiler,
         Self::LiveCompiler,
+        Self::Dissector,
         Self::Audit,
         Self::NextAudit,
     ];
@@ -76,4 +82,7 @@ pub struct BrokerRights {
     /// Open the file of an audit, and rename it when it is full: its path, then those of the full ones, the youngest first
     #[arg(long = AUDIT_OPTION)]
     pub audit: Vec<PathBuf>,
+    /// Start this program, Wireshark's sharkd, to take packets apart
+    #[arg(long = SHARKD_OPTION, value_name = "PATH")]
+    pub sharkd: Option<PathBuf>,
 }

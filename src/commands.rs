@@ -12,6 +12,7 @@ mod completions;
 mod compress;
 mod config;
 mod destination;
+mod dissect_packet;
 mod export;
 pub mod extcap;
 mod extract;
@@ -81,6 +82,9 @@ pub enum Command {
     /// Compile a large filter in a process of its own; started by netrewind itself
     #[command(hide = true)]
     CompileFilter(compile_filter::CompileFilterArguments),
+    /// Take a packet apart in a process of its own; started by netrewind itself
+    #[command(hide = true)]
+    DissectPacket(dissect_packet::DissectPacketArguments),
     /// Do for a confined process what that may not do itself; started by netrewind itself
     #[command(hide = true)]
     Broker(broker::BrokerArguments),
@@ -110,6 +114,7 @@ impl Command {
             Self::Completions(arguments) => completions::run(&arguments, command_line()),
             Self::Man(arguments) => man::run(&arguments, command_line()),
             Self::CompileFilter(arguments) => compile_filter::run(&arguments),
+            Self::DissectPacket(arguments) => dissect_packet::run(&arguments),
             Self::Broker(arguments) => broker::run(&arguments),
         }
     }

@@ -70,6 +70,16 @@ const NAME_FILES: [&str; 13] = [
     "/usr/lib",
     "/usr/lib64",
 ];
+/// What programs read when they begin: libraries, and what is installed for everybody.
+const PROGRAM_FILES: [&str; 7] =
+    ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share", "/etc/ld.so.cache", "/dev/urandom"];
+/// What the kernel starts a program by: ld.so(8).
+const LOADERS: [&str; 4] = [
+    "/lib64/ld-linux-x86-64.so.2",
+    "/lib/ld-linux-aarch64.so.1",
+    "/lib/ld-musl-x86_64.so.1",
+    "/lib/ld-musl-aarch64.so.1",
+];
 /// Port of name servers that are asked over TCP: RFC 7766.
 const NAMES_PORT: u16 = 53;
 
@@ -153,6 +163,19 @@ impl Walls {
     pub fn starting_programs(mut self) -> Self {
         let rights = [("/", FileRights::Run), ("/proc", FileRights::Write), ("/dev/null", FileRights::Write)];
         self.system.extend(rights.map(|(path, rights)| (PathBuf::from(path), rights)));
+        self
+    }
+
+    /// Becomes this program, and starts no other: it reads libraries and what is installed beside it.
+    pub fn becoming(mut self, program: &Path) -> Self {
+        let beside = program.parent().and_then(Path::parent).map(Path::to_owned);
+        let read =
+            PROGRAM_FILES.iter().map(PathBuf::from).chain(beside.filter(|folder| folder.parent().is_some()));
+        self.system.extend(read.map(|path| (path, FileRights::Read)));
+        let run = LOADERS.iter().map(PathBuf::from).chain([program.to_owned()]);
+        self.system.extend(run.map(|path| (path, FileRights::Run)));
+        self.system.push((PathBuf::from("/dev/null"), FileRights::Write));
+        self.calls = self.calls.map(Calls::becoming_a_program);
         self
     }
 

@@ -59,6 +59,8 @@ const HEADINGS: [(&str, &[&str]); 9] = [
             "answer_memory",
             "log",
             "mcp",
+            "sharkd",
+            "sign_manifests",
             "tls_cert",
             "tls_key",
             "tokens",
@@ -117,7 +119,7 @@ const HEADINGS: [(&str, &[&str]); 9] = [
     ),
 ];
 /// Options that `-h` leaves to `--help`.
-const RARE: [&str; 41] = [
+const RARE: [&str; 43] = [
     "recorder",
     "archive_cache",
     "archive_cache_bytes",
@@ -147,6 +149,8 @@ const RARE: [&str; 41] = [
     "answer_memory",
     "log",
     "mcp",
+    "sharkd",
+    "sign_manifests",
     "allow_origin",
     "audit",
     "no_audit",

@@ -9,12 +9,12 @@ use crate::support::served::store;
 use crate::support::service::Service;
 use crate::support::{done, files_below, run};
 
-fn openssl(arguments: &[&str]) -> Output {
+pub fn openssl(arguments: &[&str]) -> Output {
     Command::new("openssl").args(arguments).output().expect("openssl runs: scripts/install test")
 }
 
 /// A private and a public key in a folder, as openssl makes them.
-fn keys(folder: &Path, name: &str) -> (String, String) {
+pub fn keys(folder: &Path, name: &str) -> (String, String) {
     let private = folder.join(format!("{name}.pem")).display().to_string();
     let public = folder.join(format!("{name}-public.pem")).display().to_string();
     assert!(openssl(&["genpkey", "-algorithm", "ed25519", "-out", &private]).status.success());
@@ -81,7 +81,7 @@ fn a_manifest_says_what_was_asked_and_what_was_written() {
 }
 
 #[test]
-fn openssl_checks_the_signature_and_every_change_is_named() {
+pub fn openssl_checks_the_signature_and_every_change_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = store(folder.path(), 500, 100);
     let (private, public) = keys(folder.path(), "one");

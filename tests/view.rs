@@ -22,7 +22,7 @@ const NOT_RECORDED_FOR: Duration = Duration::from_secs(4);
 const REQUEST: &[u8] = b"GET /index.html HTTP/1.1\r\nHost: www.example.com\r\n\r\n";
 
 /// `extractor/http/ui`, where everything is there that a browser needs.
-fn ui() -> Option<PathBuf> {
+pub fn ui() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("extractor/http/ui");
     let chromium = std::env::var("CHROMIUM").unwrap_or_else(|_| "/usr/bin/chromium".to_owned());
     let needed =
@@ -57,7 +57,7 @@ fn conversation(number: u32) -> Vec<Packet> {
     ]
 }
 
-fn recorded(folder: &Path) -> String {
+pub fn recorded(folder: &Path) -> String {
     let packets: Vec<Packet> = (0..CONVERSATIONS).flat_map(conversation).collect();
     let capture = folder.join("capture.pcap");
     std::fs::write(&capture, write_pcap(1, &packets)).expect("written");
@@ -78,7 +78,7 @@ fn recorded(folder: &Path) -> String {
 }
 
 /// What a driver has seen, having driven the page to its end.
-fn drive(ui: &Path, driver: &str, address: &str, folder: &Path, arguments: &[&str]) -> Value {
+pub fn drive(ui: &Path, driver: &str, address: &str, folder: &Path, arguments: &[&str]) -> Value {
     let output = Command::new("node")
         .current_dir(ui)
         .args([&format!("tests/{driver}.mjs"), address])
@@ -140,6 +140,10 @@ fn the_page_shows_what_was_recorded_and_hands_it_over() {
     let held = Path::new(&store).join("cases/INC-2041.pcap");
     assert_eq!(bytes(&held), bytes(&expected), "it holds what it shows");
     assert!(text("held").contains(&format!("{packets} packets are held")), "{}", text("held"));
+    let vouched = seen["vouched"]["files"][0].as_str().unwrap_or_default();
+    assert!(vouched.ends_with(".pcapng"), "{seen}");
+    assert_eq!(seen["vouched"]["files"][1], format!("{vouched}.manifest.json"), "{seen}");
+    done(["verify", &folder.path().join("vouched").join(vouched).display().to_string()]);
     let flow = tcpdump(&folder.path().join("flow.pcap"), "").expect("tcpdump reads it");
     assert_eq!(flow.len(), 7, "a conversation is one request and its answer");
 }

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::Context;
 use netrewind_filter::{RunningWorker, StartWorker, Workers};
 use netrewind_http::audit::{AuditFiles, AuditPaths};
+use netrewind_http::dissector::Dissector;
 use netrewind_recorder::source::packet_ring::{Framing, PacketSockets};
 use netrewind_store::locked;
 use rustix::io::Errno;
@@ -23,7 +24,7 @@ use rustix::net::{
 };
 
 use super::{
-    AUDIT_OPTION, BROKER_SUBCOMMAND, BrokerRights, DESCRIPTORS_MAX, Request, SOCKETS_OPTION,
+    AUDIT_OPTION, BROKER_SUBCOMMAND, BrokerRights, DESCRIPTORS_MAX, Request, SHARKD_OPTION, SOCKETS_OPTION,
     TIMESTAMPS_OPTION,
 };
 use crate::outcome::Failure;
@@ -46,6 +47,9 @@ impl Broker {
         let options = [(rights.sockets, SOCKETS_OPTION), (rights.timestamps, TIMESTAMPS_OPTION)];
         for (_, option) in options.iter().filter(|(is_given, _)| *is_given) {
             command.arg(format!("--{option}"));
+        }
+        if let Some(sharkd) = &rights.sharkd {
+            command.arg(format!("--{SHARKD_OPTION}")).arg(sharkd);
         }
         for path in &rights.audit {
             command.arg(format!("--{AUDIT_OPTION}")).arg(path);
@@ -70,6 +74,11 @@ impl Broker {
     /// Starts filter compilers that may open an interface.
     pub fn live_workers(self: &Arc<Self>) -> Workers {
         Workers::new(Arc::new(BrokeredWorkers { broker: self.clone(), request: Request::LiveCompiler }))
+    }
+
+    /// Starts dissectors, by the program that it was given.
+    pub fn dissector(self: &Arc<Self>) -> Dissector {
+        Dissector::new(Arc::new(BrokeredWorkers { broker: self.clone(), request: Request::Dissector }))
     }
 
     /// Opens the audit by it; the paths are those that it was given as well.

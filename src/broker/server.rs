@@ -1,5 +1,6 @@
 //! The broker's own side.
 
+use std::ffi::OsString;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use netrewind_filter::WORKER_SUBCOMMAND;
 use netrewind_http::audit::{AuditFiles, AuditPaths};
+use netrewind_http::dissector::DISSECTOR_SUBCOMMAND;
 use netrewind_recorder::source::packet_ring::{Framing, OwnSockets, PacketSockets};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
@@ -19,11 +21,11 @@ use rustix::net::{
 };
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::{BrokerRights, DESCRIPTORS_MAX, LIVE_OPTION, REQUEST_BYTES_MAX, Request};
+use super::{BrokerRights, DESCRIPTORS_MAX, LIVE_OPTION, REQUEST_BYTES_MAX, Request, SHARKD_OPTION};
 
-/// Filter compilers at a time: the service lets fewer run.
-const COMPILERS_MAX: usize = 32;
-/// Interval between looks at a compiler where the kernel does not tell of its end.
+/// Filter compilers and dissectors at a time: the service lets fewer run.
+const WORKERS_MAX: usize = 32;
+/// Interval between looks at a worker where the kernel does not tell of its end.
 const LOOK_INTERVAL_NS: i64 = 20_000_000;
 
 /// Answers requests until nobody can send any.
@@ -37,12 +39,11 @@ pub fn serve(requests: BorrowedFd<'_>, rights: &BrokerRights) -> io::Result<()> 
             continue;
         };
         let answered = match Request::of_letter(letter) {
-            Some(request @ (Request::Compiler | Request::LiveCompiler)) => {
-                let is_live = request == Request::LiveCompiler;
-                match (descriptors.next(), descriptors.next()) {
-                    (Some(request), Some(reply)) if rights.sockets || !is_live => {
-                        let compiler = Compiler { program: program.clone(), is_live, request, reply };
-                        start(compiler, answer, &running);
+            Some(request @ (Request::Compiler | Request::LiveCompiler | Request::Dissector)) => {
+                match (arguments_of(request, rights), descriptors.next(), descriptors.next()) {
+                    (Some(arguments), Some(request), Some(reply)) => {
+                        let worker = Worker { program: program.clone(), arguments, request, reply };
+                        start(worker, answer, &running);
                         continue;
                     }
                     _ => Err(io::Error::from_raw_os_error(libc::EPERM)),
@@ -99,42 +100,52 @@ fn send(to: &OwnedFd, answer: io::Result<(i32, Option<OwnedFd>)>) {
     let _ = sendmsg(to, &[IoSlice::new(&number.to_le_bytes())], &mut control, SendFlags::NOSIGNAL);
 }
 
-/// A filter compiler to be started, and its pipes.
-struct Compiler {
+/// Arguments of a process to be started; `None` where it may not be.
+fn arguments_of(request: Request, rights: &BrokerRights) -> Option<Vec<OsString>> {
+    let option = |name: &str| OsString::from(format!("--{name}"));
+    match request {
+        Request::Compiler => Some(vec![WORKER_SUBCOMMAND.into()]),
+        Request::LiveCompiler if rights.sockets => Some(vec![WORKER_SUBCOMMAND.into(), option(LIVE_OPTION)]),
+        Request::Dissector => {
+            let sharkd = rights.sharkd.as_ref()?;
+            Some(vec![DISSECTOR_SUBCOMMAND.into(), option(SHARKD_OPTION), sharkd.into()])
+        }
+        _ => None,
+    }
+}
+
+/// A process of this program to be started, and its pipes.
+struct Worker {
     program: PathBuf,
-    is_live: bool,
+    arguments: Vec<OsString>,
     request: OwnedFd,
     reply: OwnedFd,
 }
 
-impl Compiler {
+impl Worker {
     fn spawn(self) -> io::Result<Child> {
-        let mut command = Command::new(self.program);
-        command.arg(WORKER_SUBCOMMAND).stdin(self.request).stdout(self.reply).stderr(Stdio::null());
-        if self.is_live {
-            command.arg(format!("--{LIVE_OPTION}"));
-        }
-        command.spawn()
+        let Self { program, arguments, request, reply } = self;
+        Command::new(program).args(arguments).stdin(request).stdout(reply).stderr(Stdio::null()).spawn()
     }
 }
 
-/// Starts a compiler, and a thread that waits for its end.
-fn start(compiler: Compiler, answer: OwnedFd, running: &Arc<AtomicUsize>) {
-    if running.load(Ordering::Relaxed) >= COMPILERS_MAX {
+/// Starts a worker, and a thread that waits for its end.
+fn start(worker: Worker, answer: OwnedFd, running: &Arc<AtomicUsize>) {
+    if running.load(Ordering::Relaxed) >= WORKERS_MAX {
         return send(&answer, Err(io::Error::from_raw_os_error(libc::EAGAIN)));
     }
     running.fetch_add(1, Ordering::Relaxed);
     let running = running.clone();
     let attend = move || {
-        let status = compiler.spawn().and_then(|child| end_of(child, &answer));
+        let status = worker.spawn().and_then(|child| end_of(child, &answer));
         send(&answer, status.map(|status| (status, None)));
         running.fetch_sub(1, Ordering::Relaxed);
     };
     // Without a thread the socket for the answer is closed, which is one.
-    let _ = std::thread::Builder::new().name("compiler".into()).spawn(attend);
+    let _ = std::thread::Builder::new().name("worker".into()).spawn(attend);
 }
 
-/// Waits for the end of a compiler, which is killed when nobody waits for its answer; returns its status as wait(2) does.
+/// Waits for the end of a worker, which is killed when nobody waits for its answer; returns its status as wait(2) does.
 fn end_of(mut child: Child, answer: &OwnedFd) -> io::Result<i32> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let end = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());

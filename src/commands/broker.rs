@@ -22,7 +22,7 @@ pub fn run(arguments: &BrokerArguments) -> Result<Outcome, Failure> {
     for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2] {
         signal_hook::flag::register(signal, Arc::default())?;
     }
-    let BrokerRights { sockets, timestamps, audit } = &arguments.rights;
+    let BrokerRights { sockets, timestamps, audit, .. } = &arguments.rights;
     let privileges = [(*sockets, Privilege::PacketSockets), (*timestamps, Privilege::Interfaces)];
     let privileges = privileges.into_iter().filter(|(is_needed, _)| *is_needed).map(|(_, it)| it).collect();
     let walls = audit.first().iter().fold(Walls::new(), |walls, file| walls.logging_in(&folder_of(file)));

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::FromArgMatches;
+use netrewind_cases::SignerKey;
 use netrewind_extractor::{ANSWERS_BYTES_MAX, Extractor, Options};
 use netrewind_http::access::Admission;
 use netrewind_http::audit::{Audit, AuditFile, AuditPaths};
+use netrewind_http::dissector::Dissector;
 use netrewind_http::geoip::GeoDatabase;
 use netrewind_http::metrics::ProcessMeter;
 use netrewind_http::tls::TlsFiles;
@@ -19,6 +21,8 @@ use netrewind_store::store::CaseFiles;
 
 use super::access::AccessArguments;
 use super::archived::{PreparedStore, StoredArguments};
+use super::dissect_packet::own_dissector;
+use super::keys;
 use super::query::{options, own_workers};
 use crate::arguments::{ListenAddress, listen_address};
 use crate::broker::{Broker, BrokerRights};
@@ -75,6 +79,12 @@ pub struct ServingArguments {
     /// [default: a quarter of the memory, at most 512MiB]
     #[arg(long, value_name = "SIZE", value_parser = arguments::bytes)]
     answer_memory: Option<u64>,
+    /// Sign the manifests of downloads and of held packets with this private key (Ed25519, PKCS#8 PEM)
+    #[arg(long = "sign", value_name = "KEY.pem")]
+    sign_manifests: Option<PathBuf>,
+    /// Take packets apart by Wireshark's sharkd, for the page's packet panel: a confined process for each
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = DEFAULT_SHARKD)]
+    sharkd: Option<PathBuf>,
     /// Answer language models at /mcp as well (Model Context Protocol, read-only): they see what the token of their requests may see
     #[arg(long)]
     mcp: bool,
@@ -86,6 +96,8 @@ pub struct ServingArguments {
     access: AccessArguments,
 }
 
+/// Where Debian's package tshark has it, and others.
+const DEFAULT_SHARKD: &str = "/usr/bin/sharkd";
 /// Divisor of the memory that gives the default for answers: recording needs the rest.
 const ANSWERS_MEMORY_DIVISOR: u64 = 4;
 
@@ -107,8 +119,30 @@ impl ServingArguments {
         let exposed = addresses.filter_map(|address| access.check(address).err());
         let admission = access.admission(SystemClock::new().now()).err();
         let database = self.geoip.as_deref().map(GeoDatabase::open).transpose().map_err(Failure::usage).err();
-        let failures = exposed.chain(admission).chain(access.tls().err()).chain(database);
+        let signer = self.signer().err().or_else(|| self.sharkd().err());
+        let failures = exposed.chain(admission).chain(access.tls().err()).chain(database).chain(signer);
         failures.map(|failure| failure.text()).collect()
+    }
+
+    /// The program that takes packets apart, by its whole path.
+    fn sharkd(&self) -> Result<Option<PathBuf>, Failure> {
+        let Some(path) = &self.sharkd else { return Ok(None) };
+        let found = path.canonicalize().and_then(|found| {
+            rustix::fs::access(&found, rustix::fs::Access::EXEC_OK)?;
+            Ok(found)
+        });
+        found.map(Some).map_err(|error| {
+            let path = path.display();
+            Failure::usage(format!(
+                "--sharkd {path}: {error} (Debian's package tshark has it; --sharkd PATH names another place)"
+            ))
+        })
+    }
+
+    /// The key that signs manifests.
+    fn signer(&self) -> Result<Option<SignerKey>, Failure> {
+        let key = self.sign_manifests.as_deref().map(keys::signer).transpose();
+        key.map_err(|failure| Failure::usage(format!("--sign {}", failure.text())))
     }
 
     /// Sockets for requests. For `localhost` one protocol is enough: not every machine has IPv6.
@@ -132,6 +166,8 @@ impl ServingArguments {
         let clock = Arc::new(SystemClock::new());
         let (admission, tls) = (access.admission(clock.now())?, access.tls()?);
         let database = self.geoip.as_deref().map(GeoDatabase::open).transpose().map_err(Failure::usage)?;
+        let (signer, sharkd) = (self.signer()?, self.sharkd()?);
+        let dissector;
         let listeners = self.listeners()?;
         let mut audit = access.audit_beside()?;
         let answers_bytes_max = self.answer_memory.unwrap_or_else(|| {
@@ -142,6 +178,7 @@ impl ServingArguments {
             let paths = store.filter(|_| access.is_audited_in_store()).map(AuditPaths::in_store);
             let rights = BrokerRights {
                 audit: paths.iter().flat_map(AuditPaths::paths).cloned().collect(),
+                sharkd: sharkd.clone(),
                 ..BrokerRights::default()
             };
             let broker = Broker::start(rights)?;
@@ -149,8 +186,10 @@ impl ServingArguments {
                 let opened = AuditFile::open(broker.audit(paths));
                 audit = Some(opened.map_err(|error| Failure::Failed(error.into()))?);
             }
+            dissector = sharkd.map(|_| broker.dissector());
             Some(broker.workers())
         } else {
+            dissector = sharkd.and_then(own_dissector);
             own_workers()
         };
         let options = Options { answers_bytes_max, ..options(workers) };
@@ -161,6 +200,8 @@ impl ServingArguments {
             admission,
             tls,
             database,
+            signer,
+            dissector,
             listeners,
             audit,
             options,
@@ -177,6 +218,8 @@ pub struct PreparedService<'a> {
     admission: Admission,
     tls: Option<TlsFiles>,
     database: Option<GeoDatabase>,
+    signer: Option<SignerKey>,
+    dissector: Option<Dissector>,
     listeners: Vec<TcpListener>,
     audit: Option<AuditFile>,
     options: Options,
@@ -206,6 +249,8 @@ impl PreparedService<'_> {
             admission,
             tls,
             database,
+            signer,
+            dissector,
             listeners,
             audit,
             options,
@@ -218,6 +263,8 @@ impl PreparedService<'_> {
         let service = Arc::new(
             Service::new(extractor, clock, ServiceLimits::default(), audit)
                 .with_geo_database(database)
+                .with_signer(signer)
+                .with_dissector(dissector)
                 .with_program(&version::facts(), process)
                 .refusing_holds(holds_refused),
         );

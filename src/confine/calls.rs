@@ -184,6 +184,10 @@ const SOCKETS: &[c_long] = &[
 
 const RING: &[c_long] = &[libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
 
+/// Beginning of a program. Rights that it gives up it does not have any more.
+const BECOMING: &[c_long] =
+    &[libc::SYS_execve, libc::SYS_setresuid, libc::SYS_setresgid, libc::SYS_getresuid, libc::SYS_getresgid];
+
 /// Calls of an ioctl(2) that put words into a terminal, which another program then reads as typed: ioctl_tty(2).
 const TYPING: [u64; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
 
@@ -194,6 +198,8 @@ pub struct Calls {
     has_ring: bool,
     /// Libraries are loaded, as those that look up names.
     loads: bool,
+    /// Another program takes the place of this one: Landlock says which.
+    becomes: bool,
 }
 
 impl Calls {
@@ -224,6 +230,11 @@ impl Calls {
         Self { loads: true, ..calls }
     }
 
+    /// Those with which a program takes the place of this one and begins: no process more, and no network.
+    pub(super) fn becoming_a_program(self) -> Self {
+        Self { loads: true, becomes: true, ..self }
+    }
+
     fn with_families(mut self, families: &[i32]) -> Self {
         self.families.extend(families);
         self
@@ -234,8 +245,9 @@ impl Calls {
         let always = ALWAYS.iter().chain(OLD);
         let sockets = SOCKETS.iter().filter(|_| !self.families.is_empty());
         let ring = RING.iter().filter(|_| self.has_ring);
+        let becoming = BECOMING.iter().filter(|_| self.becomes);
         let mut rules: BTreeMap<c_long, Vec<SeccompRule>> =
-            always.chain(sockets).chain(ring).map(|&call| (call, Vec::new())).collect();
+            always.chain(sockets).chain(ring).chain(becoming).map(|&call| (call, Vec::new())).collect();
         // Threads, but no processes.
         let thread = u64::try_from(libc::CLONE_THREAD).unwrap_or_default();
         rules.insert(libc::SYS_clone, vec![rule(&[(0, SeccompCmpOp::MaskedEq(thread), thread)])?]);

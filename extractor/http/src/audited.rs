@@ -22,6 +22,9 @@ pub const STREAM: &str = "stream";
 /// A page of a packet list: it counts as an extraction.
 pub const PACKET_LIST: &str = "packet-list";
 
+/// A packet that is taken apart: it counts as an extraction.
+pub const DISSECTION: &str = "dissection";
+
 /// Facts about an answer for the audit.
 pub trait AuditFacts {
     /// Its completeness; `None` if it does not tell.

@@ -10,7 +10,9 @@ use crate::access::SESSION_ROUTE;
 const TOKEN: &str = "token";
 
 /// Names of the operations: of methods in a client.
-const NAMES: [(&str, &str, &str); 26] = [
+const NAMES: [(&str, &str, &str); 31] = [
+    ("get", "/api/v1/events/selection", "read_event"),
+    ("post", "/api/v1/events/selection", "query_event"),
     ("get", "/api/v1/filter", "check_filter"),
     ("get", "/api/v1/flows", "list_flows"),
     ("get", "/api/v1/flows/{id}", "get_flow"),
@@ -19,6 +21,8 @@ const NAMES: [(&str, &str, &str); 26] = [
     ("get", "/api/v1/holds", "list_holds"),
     ("post", "/api/v1/holds", "add_hold"),
     ("delete", "/api/v1/holds/{case}", "release_hold"),
+    ("get", "/api/v1/manifests/{name}", "get_manifest"),
+    ("get", "/api/v1/manifests/{name}/signature", "get_manifest_signature"),
     ("get", "/api/v1/packets", "get_packets"),
     ("post", "/api/v1/packets", "query_packets"),
     ("get", "/api/v1/packets/count", "count_packets"),
@@ -27,6 +31,7 @@ const NAMES: [(&str, &str, &str); 26] = [
     ("post", "/api/v1/packets/estimate", "query_estimate"),
     ("get", "/api/v1/packets/hits", "list_hits"),
     ("post", "/api/v1/packets/hits", "query_hits"),
+    ("get", "/api/v1/packets/dissection", "dissect_packet"),
     ("get", "/api/v1/packets/list", "list_packets"),
     ("get", "/api/v1/segments", "list_segments"),
     ("get", "/api/v1/series", "get_series"),

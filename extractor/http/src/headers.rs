@@ -6,6 +6,8 @@ use netrewind_store::{Drops, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::parameters::Format;
+
 /// A completeness in a few numbers. `/api/v1/packets/count` has all of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Summary {
@@ -73,4 +75,13 @@ pub fn header_value(object: &impl Serialize) -> HeaderValue {
     let text = serde_json::to_string(object).unwrap_or_default();
     // Numbers, times and fixed words: all of it is ASCII.
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("{}"))
+}
+
+/// `netrewind-2026-11-22T093101Z.pcap`, by where the answer begins.
+pub fn file_name(completeness: &Completeness, format: Format) -> String {
+    let from = completeness.covered.map(|span| {
+        let time = span.from.time_of_day();
+        format!("-{}T{}Z", span.from.date(), time.get(..6).unwrap_or_default())
+    });
+    format!("netrewind{}.{}", from.unwrap_or_default(), format.extension())
 }

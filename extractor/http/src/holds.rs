@@ -231,7 +231,7 @@ fn make(
         return Ok(HoldAnswer { case, segments, bytes, expired, ..HoldAnswer::default() });
     }
     let format = if format == Format::Pcapng { CaseFormat::Pcapng } else { CaseFormat::Pcap };
-    let packets = CasePacketsRequest { query, format, signer: None };
+    let packets = CasePacketsRequest { query, format, signer: service.signer.as_ref() };
     let (answer, bytes) = hold_packets(&service.extractor, &*service.clock, request, packets, control)?;
     let (packets, completeness) = (answer.packets, Some(answer.completeness));
     Ok(HoldAnswer { case, packets, bytes, completeness, ..HoldAnswer::default() })

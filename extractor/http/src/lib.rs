@@ -15,6 +15,7 @@
 //! **Invariant:** of a store, only the audit and the folder of cases are written.
 
 pub mod access;
+mod alert;
 pub mod audit;
 mod audited;
 mod blocking;
@@ -23,6 +24,8 @@ mod breakdown;
 mod client_docs;
 mod compression;
 mod connection;
+mod dissection;
+pub mod dissector;
 mod drain;
 mod fields;
 mod files;
@@ -35,6 +38,9 @@ mod identity;
 mod json;
 mod limits;
 mod log;
+mod manifest_answer;
+mod manifest_name;
+mod manifests;
 mod mcp;
 pub mod metrics;
 mod operations;

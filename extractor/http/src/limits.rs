@@ -17,6 +17,8 @@ pub struct ServiceLimits {
     pub compiling_max: usize,
     /// Those of one peer.
     pub compiling_peer_max: usize,
+    /// Packets that are taken apart at the same time, each by a process of its own.
+    pub dissecting_max: usize,
     /// Answers that wait beside the others, for filters to be compiled and for memory.
     pub aside_max: usize,
     /// Those of one peer.
@@ -51,6 +53,7 @@ impl Default for ServiceLimits {
             lookups: PoolLimits { reading_max: 4, answers_max: 4, waiting_max: 252 },
             compiling_max: 2,
             compiling_peer_max: 1,
+            dissecting_max: 2,
             aside_max: 64,
             aside_peer_max: 32,
             connections_max: 4096,

@@ -24,6 +24,8 @@ pub struct Health {
     serving: bool,
     /// State of recording into the store, by this process or another.
     recording: RecordingState,
+    /// True if packets can be taken apart (`--sharkd`).
+    dissects: bool,
 }
 
 /// Overall health.
@@ -57,6 +59,7 @@ pub async fn healthz(State(service): State<Arc<Service>>, request: Request) -> R
     };
     fields.end()?;
     let serving = service.phase() == Phase::Serving;
+    let dissects = service.dissector.is_some();
     let state =
         read_store(service, |service| Recording::state(service.extractor.store(), service.clock.now().wall))
             .await?;
@@ -67,7 +70,7 @@ pub async fn healthz(State(service): State<Arc<Service>>, request: Request) -> R
         }
         true => (StatusCode::OK, Wellness::Ok),
     };
-    Ok((code, Json(Health { status, serving, recording: state })).into_response())
+    Ok((code, Json(Health { status, serving, recording: state, dissects })).into_response())
 }
 
 /// Figures of the service, the store and the recorder, as OpenMetrics text

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use netrewind_cases::{HashTally, HashingWriter};
 use netrewind_extractor::Aside;
 use netrewind_extractor::{
     Answer, AnswerPacket, AnswerRecords, Completeness, Control, ExtractError, FollowClock, Interface,
@@ -19,7 +20,10 @@ use netrewind_store::store::StoreWriter;
 use crate::audit::{Ending, Extraction};
 use crate::blocking::{hint_for, run_aside, shutting_down};
 use crate::body_channel::{AnswerHead, BodyWriter, Part};
+use crate::headers::file_name;
 use crate::identity::Identity;
+use crate::manifest_answer::made_manifest;
+use crate::manifests::PendingManifest;
 use crate::parameters::Format;
 use crate::problem::{Kind, Problem};
 use crate::resume::{AnswerTag, ByteCounter, Part as ContentPart, PartRequest};
@@ -49,19 +53,31 @@ pub struct PacketAnswer {
     pub wanted: Option<PartRequest>,
     /// Tag of the answer, once it is known.
     pub tag: Cell<Option<AnswerTag>>,
+    /// Hash of what is sent, where a manifest is to have it.
+    pub hash: Option<HashTally>,
+    /// Name of the file, once it is known.
+    pub file: RefCell<String>,
 }
 
 type SharedBody = Rc<RefCell<BodyWriter>>;
 
 impl PacketAnswer {
     /// Reads, and puts the answer into the body. Blocks.
-    pub fn carry_out(self, body: BodyWriter) {
+    pub fn carry_out(self, body: BodyWriter, manifest: Option<PendingManifest>) {
         let begun = self.service.clock.now();
         let body = Rc::new(RefCell::new(body));
         let answer = self.extract(&body, begun);
         let (ended, error) = self.ended(&answer, body.borrow().is_closed());
         self.log(&answer, ended, begun);
         self.note(ended, error, begun);
+        if let (Some(manifest), Some(hash), Ok(answer), false) =
+            (manifest, &self.hash, &answer, body.borrow().is_closed())
+        {
+            let name = self.file.borrow().clone();
+            let made =
+                made_manifest(&self.service, &self.identity, (&name, hash.hash()), (&self.query, answer));
+            manifest.complete(made, self.service.clock.now().monotonic_ns);
+        }
         let mut body = body.borrow_mut();
         let end = match answer {
             Ok(answer) => Ok(Box::new(answer)),
@@ -77,6 +93,10 @@ impl PacketAnswer {
 
     fn extract(&self, body: &SharedBody, begun: Now) -> Result<Answer, PacketAnswerError> {
         let writer = BodyHandle(Rc::clone(body));
+        let writer: Box<dyn Write> = match &self.hash {
+            Some(hash) => Box::new(HashingWriter::new(writer, hash, None)),
+            None => Box::new(writer),
+        };
         let inner: Box<dyn Sink> = match self.format {
             Format::Pcap => Box::new(PcapSink::new(writer)),
             Format::Pcapng => Box::new(PcapngSink::new(writer)),
@@ -352,6 +372,7 @@ impl Sink for HeadFirstSink<'_> {
         self.body.borrow_mut().skip(part.map_or(0, |part| part.first));
         // Its output stays queued until the headers are sent.
         self.inner.begin(preface)?;
+        self.answer.file.replace(file_name(preface.completeness, self.answer.format));
         let mut body = self.body.borrow_mut();
         body.announce(AnswerHead { completeness: preface.completeness.clone(), tag, part })?;
         if self.answer.head_only { Err(SinkError::ReaderGone) } else { Ok(()) }

@@ -1,6 +1,6 @@
 //! `/api/v1/packets`: a capture file, streamed from its first packet.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body::Frame;
+use netrewind_cases::HashTally;
 use netrewind_extractor::flows::FlowId;
 use netrewind_extractor::{ANSWER_HEADER, Answer, COMPLETENESS_HEADER, Completeness, Query};
 use tokio::sync::mpsc::Receiver;
@@ -22,7 +23,7 @@ use tokio::sync::mpsc::Receiver;
 use crate::blocking::shutting_down;
 use crate::body_channel::{AnswerHead, BodyWriter, PARTS_MAX, Part};
 use crate::flows::flow_id;
-use crate::headers::{AnswerAccount, Summary, header_value};
+use crate::headers::{AnswerAccount, Summary, file_name, header_value};
 use crate::identity::Identity;
 use crate::packet_answer::PacketAnswer;
 use crate::parameters::{Bounds, Conversations, FileForm, Form, Format, PacketsRequest, Selection};
@@ -148,6 +149,10 @@ async fn give(
     let places = if follow { &service.followers } else { &service.packets };
     let slot = places.slot(&identity.share()).await?;
     let format = form.format.unwrap_or_default();
+    let name = form.manifest.clone().filter(|_| !head_only);
+    let manifest = name
+        .map(|name| service.manifests.begin(&identity.name, name, service.clock.now().monotonic_ns))
+        .transpose()?;
     let (body, parts) = BodyWriter::new(Arc::clone(&service), slot);
     let timer = Timer::new(bounds.time());
     let out_of_time = Arc::clone(&timer.is_over);
@@ -164,8 +169,10 @@ async fn give(
         is_tagged,
         wanted: part.filter(|_| is_tagged && !follow),
         tag: Cell::default(),
+        hash: manifest.is_some().then(HashTally::default),
+        file: RefCell::default(),
     };
-    tokio::task::spawn_blocking(move || answer.carry_out(body));
+    tokio::task::spawn_blocking(move || answer.carry_out(body, manifest));
     respond(parts, timer, format, head_only).await
 }
 
@@ -223,13 +230,8 @@ fn headers(head: &AnswerHead, format: Format) -> HeaderMap {
     headers
 }
 
-/// `attachment; filename="netrewind-2026-11-22T093101Z.pcap"`, by where the answer begins.
 fn disposition(completeness: &Completeness, format: Format) -> String {
-    let from = completeness.covered.map(|span| {
-        let time = span.from.time_of_day();
-        format!("-{}T{}Z", span.from.date(), time.get(..6).unwrap_or_default())
-    });
-    format!("attachment; filename=\"netrewind{}.{}\"", from.unwrap_or_default(), format.extension())
+    format!("attachment; filename=\"{}\"", file_name(completeness, format))
 }
 
 /// A complete answer: no trailer is needed.

@@ -17,6 +17,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use crate::fields::{Fields, NUMBER_MAX};
+use crate::manifest_name::ManifestName;
 use crate::problem::{Kind, Problem};
 
 /// Largest value of `max_seconds`: a day.
@@ -278,6 +279,10 @@ pub struct Form {
     pub check: Option<bool>,
     /// Continue with new packets as they are recorded, until the client disconnects, a limit is reached, or `to` has passed.
     pub follow: Option<bool>,
+    /// Make a manifest of the answer (SHA-256, query, completeness), to be fetched from `/api/v1/manifests/{name}` once the answer has
+    /// ended: a name of the asker's choice, at most 64 letters, digits, `-` and `_`.
+    #[param(value_type = Option<String>)]
+    pub manifest: Option<ManifestName>,
 }
 
 /// All of these in the body of a POST.
@@ -507,6 +512,9 @@ pub struct FileForm {
     decapsulate: Option<bool>,
     /// Compare what is read with the checksums taken while recording; the answer names what has changed since, and is incomplete.
     check: Option<bool>,
+    /// Make a manifest of the answer (SHA-256, query, completeness), to be fetched from `/api/v1/manifests/{name}` once the answer has
+    /// ended: a name of the asker's choice, at most 64 letters, digits, `-` and `_`.
+    manifest: Option<String>,
 }
 
 impl FileForm {
@@ -514,7 +522,7 @@ impl FileForm {
     pub fn from_fields(fields: &mut Fields) -> Result<Form, Problem> {
         let format = fields.parsed("format", "pcap or pcapng", Format::read)?;
         let (decapsulate, check) = (Some(fields.flag("decapsulate")?), Some(fields.flag("check")?));
-        Ok(Form { format, decapsulate, check, follow: None })
+        Ok(Form { format, decapsulate, check, follow: None, manifest: ManifestName::from_fields(fields)? })
     }
 }
 
@@ -526,6 +534,7 @@ impl Form {
             decapsulate: Some(fields.flag("decapsulate")?),
             check: Some(fields.flag("check")?),
             follow: Some(fields.flag("follow")?),
+            manifest: ManifestName::from_fields(fields)?,
         })
     }
 }

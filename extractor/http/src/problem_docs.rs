@@ -70,7 +70,8 @@ pub fn add_problems(document: &mut OpenApi) {
         ]
         .iter()
         .any(|queried| path.starts_with(queried));
-        let names_a_flow = path.contains("{id}") || path.starts_with("/api/v1/packets");
+        let may_be_missing =
+            path.contains("{id}") || path.contains("{name}") || path.starts_with("/api/v1/packets");
         let is_capture = path == "/api/v1/packets" || path.ends_with("/packets");
         let reads = path.starts_with("/api/");
         let mut kinds = OF_PARAMETERS.to_vec();
@@ -80,7 +81,7 @@ pub fn add_problems(document: &mut OpenApi) {
         kinds.extend(OF_QUERIES.iter().filter(|_| takes_query));
         kinds.extend(OF_CAPTURES.iter().filter(|_| is_capture));
         kinds.extend(OF_ROWS.iter().filter(|_| LISTS.contains(&path.as_str())));
-        kinds.extend(Some(Kind::NotFound).filter(|_| names_a_flow));
+        kinds.extend(Some(Kind::NotFound).filter(|_| may_be_missing));
         if let Some(operation) = &mut item.get {
             let of_parts = Some(Kind::RangeNotSatisfiable).filter(|_| path == "/api/v1/packets");
             add(operation, &kinds.iter().copied().chain(of_parts).collect::<Vec<_>>());

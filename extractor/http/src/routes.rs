@@ -15,8 +15,8 @@ use crate::problem::{Kind, Problem};
 use crate::request::fields_of;
 use crate::service::Service;
 use crate::{
-    breakdown, client_docs, compression, connection, drain, flows, hits, holds, json, log, operations,
-    packet_list, packets, page, problem_docs, session,
+    alert, breakdown, client_docs, compression, connection, dissection, drain, flows, hits, holds, json, log,
+    manifest_answer, operations, packet_list, packets, page, problem_docs, session,
 };
 
 #[derive(OpenApi)]
@@ -53,6 +53,7 @@ fn documented() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(json::get_estimate, json::post_estimate))
         .routes(routes!(packet_list::packet_list))
         .routes(routes!(hits::get_hits, hits::post_hits))
+        .routes(routes!(dissection::packet_dissection))
         .routes(routes!(json::status))
         .routes(routes!(json::segments))
         .routes(routes!(flows::list))
@@ -63,6 +64,9 @@ fn documented() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(breakdown::values))
         .routes(routes!(breakdown::series))
         .routes(routes!(flows::filter))
+        .routes(routes!(alert::get_selection, alert::post_selection))
+        .routes(routes!(manifest_answer::get_manifest))
+        .routes(routes!(manifest_answer::get_signature))
         .routes(routes!(holds::list, holds::add))
         .routes(routes!(holds::release))
 }

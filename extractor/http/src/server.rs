@@ -72,6 +72,7 @@ impl Server {
                     + limits.followers.answers_max
                     + limits.lookups.answers_max
                     + limits.aside_max
+                    + limits.dissecting_max
                     + SPARE_THREADS,
             )
             .thread_name("http")

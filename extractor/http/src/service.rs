@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use netrewind_cases::SignerKey;
 use netrewind_extractor::lists::ListMemory;
 use netrewind_extractor::{Extractor, OverviewCache, Query};
 use netrewind_store::clock::Clock;
@@ -9,9 +10,11 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::audit::Audit;
 use crate::connection::Connections;
+use crate::dissector::Dissector;
 use crate::geoip::GeoDatabase;
 use crate::identity::Identity;
 use crate::limits::ServiceLimits;
+use crate::manifests::Manifests;
 use crate::metrics::{BuildFacts, Metrics, ProcessMeter};
 use crate::parameters::{Conversations, Selection};
 use crate::peer_limiter::PeerLimiter;
@@ -52,6 +55,10 @@ pub struct Service {
     pub compiling: PeerLimiter,
     /// Places for answers that wait beside the others.
     pub aside: PeerLimiter,
+    /// Places for packets that are taken apart.
+    pub dissecting: Arc<Semaphore>,
+    /// Takes packets apart.
+    pub dissector: Option<Dissector>,
     /// The connections that there are.
     pub connections: Arc<Connections>,
     /// Its counters.
@@ -62,6 +69,10 @@ pub struct Service {
     pub known_lengths: KnownLengths,
     /// Locations of addresses.
     pub geo_database: Option<Arc<GeoDatabase>>,
+    /// Manifests of answers that were sent.
+    pub manifests: Manifests,
+    /// Signs manifests.
+    pub signer: Option<SignerKey>,
     /// Reason that holds are neither made nor released here, if so.
     pub holds_refused: Option<&'static str>,
     /// State of the store when it was last looked at.
@@ -96,11 +107,15 @@ impl Service {
             list_memory: ListMemory::new(limits.list_bytes_max),
             compiling: PeerLimiter::with_share(limits.compiling_max, limits.compiling_peer_max),
             aside: PeerLimiter::with_share(limits.aside_max, limits.aside_peer_max),
+            dissecting: Arc::new(Semaphore::new(limits.dissecting_max)),
+            dissector: None,
             connections: Connections::new(&limits),
             metrics: Metrics::default(),
             audit,
             known_lengths: KnownLengths::default(),
             geo_database: None,
+            manifests: Manifests::default(),
+            signer: None,
             holds_refused: None,
             remembered: OverviewCache::default(),
             process: None,
@@ -111,6 +126,16 @@ impl Service {
     /// Adds a database of locations.
     pub fn with_geo_database(self, database: Option<GeoDatabase>) -> Self {
         Self { geo_database: database.map(Arc::new), ..self }
+    }
+
+    /// Takes packets apart by this dissector.
+    pub fn with_dissector(self, dissector: Option<Dissector>) -> Self {
+        Self { dissector, ..self }
+    }
+
+    /// Signs manifests with this key.
+    pub fn with_signer(self, signer: Option<SignerKey>) -> Self {
+        Self { signer, ..self }
     }
 
     /// Tells in the figures which program this is, and what its process takes.

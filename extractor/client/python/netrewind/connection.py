@@ -130,8 +130,8 @@ class Connection:
         return connection
 
     def request(self, method, path, parameters, in_body, kind):
-        """Asks. `kind` of the answer: `capture`, `json`, `text`, `nothing`, or `rows`: text where another `format` than json was
-        asked for."""
+        """Asks. `kind` of the answer: `capture`, `json`, `text`, `bytes`, `nothing`, or `rows`: text where another `format` than
+        json was asked for."""
         parameters = {name: value for name, value in parameters.items() if value is not None}
         headers = {"Accept-Encoding": "identity", "TE": "trailers"}
         if self._token:
@@ -170,6 +170,8 @@ class Connection:
         connection.close()
         if len(data) > OBJECT_BYTES_MAX:
             raise Problem(response.status, {"detail": f"the answer has more than {OBJECT_BYTES_MAX} bytes"})
+        if kind == "bytes":
+            return data
         if kind == "nothing":
             return None
         if kind == "rows" and not response.headers.get("Content-Type", "").startswith("application/json"):

@@ -38,6 +38,9 @@ const CONTENT_POLICY: &str = "default-src 'self'; img-src 'self' data:; object-s
 pub const SESSION_ROUTE: &str = "/api/v1/session";
 /// Routes of holds, which change the store: for administrators only.
 const HOLD_ROUTES: [&str; 2] = ["/api/v1/holds", "/api/v1/holds/{case}"];
+/// Routes whose POST only reads, as the page sends it with what is too long for an address.
+const READING_POSTS: [&str; 4] =
+    ["/api/v1/packets", "/api/v1/packets/count", "/api/v1/packets/hits", "/api/v1/events/selection"];
 /// On every response that does not say otherwise.
 const HEADERS: [(HeaderName, &str); 6] = [
     (header::CONTENT_SECURITY_POLICY, CONTENT_POLICY),
@@ -105,7 +108,7 @@ fn audience_of(method: &Method, route: &str) -> Audience {
 fn is_for_sessions(request: &Request) -> bool {
     match *request.method() {
         Method::GET | Method::HEAD => true,
-        Method::POST => request.uri().path() == "/api/v1/packets" || is_hold(request),
+        Method::POST => READING_POSTS.contains(&request.uri().path()) || is_hold(request),
         Method::DELETE => is_hold(request),
         _ => false,
     }
@@ -124,13 +127,21 @@ fn scope_of(route: &str) -> Option<Scope> {
     match route {
         "/" | "/healthz" | "/openapi.json" | "/assets/{*path}" | SESSION_ROUTE => None,
         "/metrics" | "/api/v1/status" | "/api/v1/segments" => Some(Scope::Status),
-        "/api/v1/flows" | "/api/v1/flows/{id}" | "/api/v1/summary" | "/api/v1/values" | "/api/v1/series"
-        | "/api/v1/filter" => Some(Scope::Flows),
+        "/api/v1/flows"
+        | "/api/v1/flows/{id}"
+        | "/api/v1/summary"
+        | "/api/v1/values"
+        | "/api/v1/series"
+        | "/api/v1/filter"
+        | "/api/v1/events/selection" => Some(Scope::Flows),
         "/api/v1/packets"
         | "/api/v1/packets/count"
         | "/api/v1/packets/estimate"
         | "/api/v1/packets/list"
         | "/api/v1/packets/hits"
+        | "/api/v1/packets/dissection"
+        | "/api/v1/manifests/{name}"
+        | "/api/v1/manifests/{name}/signature"
         | "/api/v1/flows/{id}/packets"
         | "/api/v1/flows/{id}/stream" => Some(Scope::Extract),
         // The routes of holds, and what is not listed here.

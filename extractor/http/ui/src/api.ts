@@ -3,7 +3,7 @@
 import { computed, effect, signal, type Signal } from "@preact/signals";
 import { isAskedForToken, sessions } from "./session";
 import { asked, isLive, isUnasked, looked, refreshes, turn } from "./state";
-import type { Conversation, FlowPage, HoldList, PacketPage, Problem, PropertyList, SplitSeries, Stream, Summary } from "./types";
+import type { AlertSelection, Conversation, DissectionAnswer, HitList, FlowPage, HoldList, PacketPage, Problem, PropertyList, SplitSeries, Stream, Summary } from "./types";
 
 const BASE = "api/v1";
 const BUCKETS = 300;
@@ -144,6 +144,17 @@ export const packet = keep<PacketPage>(() => {
   return joined("packets/list", asked.value, search(), "limit=1", "bytes=true", `cursor=${encodeURIComponent(cursor)}`);
 }, () => 0);
 
+const health = keep<{ dissects?: boolean }>(() => "healthz", () => 0);
+/** Whether the service can take packets apart. */
+export const hasDissector = computed(() => health.value.value?.dissects === true);
+
+/** The packet taken apart. */
+export const dissection = keep<DissectionAnswer>(() => {
+  const { packet: cursor } = looked.value;
+  if (cursor === null || !hasDissector.value) return null;
+  return joined("packets/dissection", asked.value, search(), `cursor=${encodeURIComponent(cursor)}`);
+}, () => 0);
+
 /** Values of labels and other properties. */
 export const values = keep<PropertyList>(
   () => (looked.value.tab === "labels" ? joined("values", asked.value, search(), `limit=${VALUES}`) : null), () => 0);
@@ -256,10 +267,63 @@ export async function checkFilter(filter: string, abort: AbortSignal): Promise<P
   }
 }
 
+/** What an alert of another tool is about, or what is wrong with it in words. */
+export async function readAlert(event: string, window: string, tz: string): Promise<{ read: AlertSelection | null; problem: string | null }> {
+  try {
+    const body = JSON.stringify({ event, window, tz });
+    const response = await fetch(`${BASE}/events/selection`, { method: "POST", headers: { "content-type": "application/json" }, body });
+    const answer = await response.json().catch(() => null) as (AlertSelection & Problem) | null;
+    if (response.ok && answer !== null) return { read: answer, problem: null };
+    if (response.status === 401) isAskedForToken.value = true;
+    return { read: null, problem: answer?.message ?? answer?.detail ?? response.statusText };
+  } catch {
+    return { read: null, problem: "The service does not answer" };
+  }
+}
+
+/** What there is of a list within what is looked at: of addresses each one's hits, of ports the packets of all. */
+export async function hitsOf(kind: "hosts" | "ports", list: string): Promise<{ list: HitList | null; problem: string | null }> {
+  const parameters: Record<string, string | boolean> = Object.fromEntries(new URLSearchParams(asked.value));
+  const text = looked.value.search.trim();
+  const search = text === "" ? {} : { query: text };
+  // A list does not know VLAN tags.
+  const body = JSON.stringify({ ...parameters, ...search, ignore_vlan: true, [kind]: list });
+  try {
+    const path = kind === "hosts" ? "packets/hits" : "packets/count";
+    const response = await fetch(`${BASE}/${path}`, { method: "POST", headers: { "content-type": "application/json", accept: "application/json" }, body });
+    const answer = await response.json().catch(() => null) as (Partial<HitList> & Problem) | null;
+    if (response.status === 401) isAskedForToken.value = true;
+    if (!response.ok || answer === null) return { list: null, problem: answer?.detail ?? response.statusText };
+    const { hits = [], uncounted = 0, packets = 0, bytes = 0 } = answer;
+    return { list: { hits, uncounted, packets, bytes }, problem: null };
+  } catch {
+    return { list: null, problem: "The service does not answer" };
+  }
+}
+
 export type Form = "pcap" | "pcapng";
 
 /** Where the packets of what is looked at are: of the same range, filter and search as everything that is shown. */
 export const packetsAddress = (form: Form): string => joined("packets", asked.value, search(), `format=${form}`);
+
+/** Where the manifest of a download is. */
+export const manifestAddress = (name: string): string => `${BASE}/manifests/${name}`;
+
+export interface Manifest { file: string; sha256: string; bytes: number; is_complete: boolean }
+
+/** The manifest of a download that was begun with this name, once all of it has been sent. */
+export async function manifestOf(name: string): Promise<{ manifest: Manifest | null; isSigned: boolean; problem: string | null }> {
+  for (;;) {
+    try {
+      const response = await fetch(manifestAddress(name), { headers: { accept: "application/json" } });
+      if (response.ok) return { manifest: await response.json() as Manifest, isSigned: response.headers.get("netrewind-signed") === "true", problem: null };
+      const answer = await response.json().catch(() => null) as (Problem & { pending?: boolean }) | null;
+      if (answer?.pending !== true) return { manifest: null, isSigned: false, problem: answer?.detail ?? response.statusText };
+    } catch {
+      return { manifest: null, isSigned: false, problem: "The service does not answer" };
+    }
+  }
+}
 
 /** Where the packets of a conversation are, which no filter could tell from those of every other. */
 export const flowAddress = (id: string, form: Form): string =>

@@ -1,9 +1,9 @@
 // One packet: its line, its ends, and its bytes.
 
 import { packet } from "./api";
+import { Dissection } from "./dissection";
 import { Fact } from "./fact";
 import * as format from "./format";
-import { hex } from "./hex";
 import { look, looked } from "./state";
 import type { PacketRow } from "./types";
 
@@ -28,7 +28,6 @@ function between({ source, destination, source_port: from, destination_port: to 
 
 function Details({ row }: { row: PacketRow }) {
   const demand = between(row);
-  const bytes = row.bytes === undefined ? null : Uint8Array.from(row.bytes.match(/../g) ?? [], (digits) => parseInt(digits, 16));
   return (
     <>
       <h2>{row.protocol} <code>{format.endpoint({ address: row.source, port: row.source_port ?? null })}</code> → <code>{format.endpoint({ address: row.destination, port: row.destination_port ?? null })}</code></h2>
@@ -47,7 +46,7 @@ function Details({ row }: { row: PacketRow }) {
           <Fact key={index} name="Tunnel" value={[tunnel.kind, tunnel.id, tunnel.source && `${tunnel.source} → ${tunnel.destination}`].filter((part) => part != null).join(" ")} />
         ))}
       </dl>
-      {bytes !== null && <div class="chunks" tabIndex={0} role="region" aria-label="Bytes"><pre class="bytes">{hex(bytes)}</pre></div>}
+      <Dissection row={row} />
       {looked.value.view !== "outer" && (row.tunnels ?? []).length > 0 && <p class="empty">The line is that of the innermost packet; the bytes are the packet as received.</p>}
     </>
   );

@@ -5,8 +5,8 @@ import { mayExtract, packetsAddress, status, summary, type Form } from "./api";
 import * as format from "./format";
 import { Hold } from "./hold";
 import { hasSession } from "./session";
-import { looked } from "./state";
 import type { Summary } from "./types";
+import { Vouched } from "./vouched";
 
 const COPIED_FOR_MS = 1500;
 
@@ -16,20 +16,11 @@ export function Packets() {
   return (
     <section class="card packets" aria-label="Packets">
       <Ways address={packetsAddress} disabled={value === null || value.totals.packets === 0 || problem !== null} />
-      {value !== null && <Copy name="Copy command with manifest" text={() => evidence(value)} />}
+      <Vouched disabled={value === null || value.totals.packets === 0 || problem !== null} />
       <Hold />
       {value !== null && <Expired summary={value} />}
     </section>
   );
-}
-
-/** The command that writes the packets with a manifest of them: what was asked, SHA-256, completeness. */
-function evidence({ from, to }: Summary): string {
-  const { filter, search, view, untagged } = looked.value;
-  const option = (name: string, value: string | null) => (value === null || value.trim() === "" ? "" : ` --${name} '${value.trim().replaceAll("'", "'\\''")}'`);
-  const token = hasSession.value ? " --token-file token" : "";
-  return `netrewind extract --url ${new URL(".", location.href).origin}${token}${option("from", from)}${option("to", to)}${option("filter", filter)}${option("query", search)}`
-    + `${view === "inner" ? "" : ` --view ${view}`}${untagged ? " --ignore-vlan" : ""} -o netrewind.pcap --manifest`;
 }
 
 /** Conversations are known for longer than their packets are kept. */

@@ -4,7 +4,7 @@ import { computed, effect, signal } from "@preact/signals";
 
 export type View = "inner" | "outer" | "any";
 export type Sort = "bytes" | "packets" | "start" | "duration";
-export type Tab = "flows" | "packets" | "labels";
+export type Tab = "flows" | "packets" | "labels" | "hits";
 export type Unit = "bits" | "packets" | "retransmissions";
 export type Ends = "hosts" | "services";
 export type Split = "none" | "application" | "host";
@@ -62,7 +62,7 @@ function read(address: string): Looked {
     untagged: parameters.get("untagged") === "true",
     sort: choice("sort", ["bytes", "packets", "start", "duration"] as const, "bytes"),
     reverse: parameters.get("reverse") === "true",
-    tab: choice("tab", ["flows", "packets", "labels"] as const, "flows"),
+    tab: choice("tab", ["flows", "packets", "labels", "hits"] as const, "flows"),
     cursor: parameters.get("cursor"),
     at: parameters.get("at"),
     flow: parameters.get("flow"),

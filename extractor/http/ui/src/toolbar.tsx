@@ -1,6 +1,7 @@
 // When, and which: the range, the filter, the search.
 
 import { useEffect, useRef, useState } from "preact/hooks";
+import { Alert, isAlert, openAlert } from "./alert";
 import { checkFilter, fieldOf, trouble } from "./api";
 import { Range } from "./range";
 import { Saved } from "./saved";
@@ -14,6 +15,7 @@ export function Toolbar() {
     <div class="toolbar" role="search">
       <Range />
       <Saved />
+      <Alert />
       <Filter />
       <Search />
       <Trouble />
@@ -62,6 +64,12 @@ function Filter() {
         <input ref={box} id="filter" value={text} spellcheck={false} autocapitalize="off" autocomplete="off"
           placeholder="host 10.0.0.5 and port 443   (pcap-filter; press /)" aria-invalid={problem !== null} aria-describedby="filter-problem"
           onInput={(event) => setText(event.currentTarget.value)}
+          onPaste={(event) => {
+            const pasted = event.clipboardData?.getData("text/plain") ?? "";
+            if (!isAlert(pasted)) return;
+            event.preventDefault();
+            openAlert(pasted);
+          }}
           onKeyDown={(event) => {
             if (event.key === "Enter") look({ filter: text });
             if (event.key === "Escape") setText(applied);

@@ -203,6 +203,55 @@ export interface SplitSeries {
   others: SeriesPart;
 }
 
+/** A field of a packet that was taken apart. */
+export interface DissectedField {
+  label: string;
+  filter?: string;
+  source: number;
+  offset?: number;
+  length: number;
+  is_generated: boolean;
+  severity?: string;
+  fields: DissectedField[];
+}
+
+export interface DissectionAnswer {
+  packet: PacketRow;
+  given_packets: number;
+  tree: DissectedField[];
+  sources: { name: string; bytes: string }[];
+  is_cut: boolean;
+}
+
+/** Selection of the packets that an alert is about. */
+export interface AlertSelection {
+  kind: "community-id" | "tuple" | "eve" | "zeek";
+  events: number;
+  filter: string;
+  query?: string;
+  from?: string;
+  to?: string;
+  ignore_vlan: boolean;
+}
+
+/** An address of a list that packets have. */
+export interface Hit {
+  address: string;
+  entry: string | null;
+  packets: number;
+  bytes: number;
+  first: string;
+  last: string;
+}
+
+export interface HitList {
+  hits: Hit[];
+  /** Packets of further addresses. */
+  uncounted: number;
+  packets: number;
+  bytes: number;
+}
+
 /** RFC 9457. */
 export interface Problem {
   type: string;

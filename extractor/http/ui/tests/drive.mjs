@@ -4,6 +4,7 @@
 // is one JSON object for the caller to hold against the command line.
 
 import assert from "node:assert/strict";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { drives } from "./browser.mjs";
 
@@ -20,6 +21,7 @@ await drives(folder, ["status of 400", "status of 409"], async (browser) => {
   await filters();
   await opensAFlow();
   await downloads();
+  await downloadsWithManifest();
   await holds();
   await obeysTheKeyboard();
   await remembersInTheAddress();
@@ -117,6 +119,22 @@ async function opensAFlow() {
 
 async function downloads() {
   seen.download = await download(page.locator(".packets").getByRole("link", { name: "Download pcap" }), "download.pcap");
+}
+
+/** The packets, and beside them their manifest. */
+async function downloadsWithManifest() {
+  const files = [];
+  const save = (file) => files.push(file);
+  page.on("download", save);
+  await page.getByRole("button", { name: "Download with manifest" }).click();
+  await page.locator(".vouched a").waitFor();
+  await page.waitForFunction(() => document.querySelector(".vouched")?.textContent.includes("SHA-256"));
+  for (let wait = 0; files.length < 2 && wait < 50; wait += 1) await page.waitForTimeout(100);
+  page.off("download", save);
+  await mkdir(join(folder, "vouched"), { recursive: true });
+  for (const file of files) await file.saveAs(join(folder, "vouched", file.suggestedFilename()));
+  seen.vouched = { files: files.map((file) => file.suggestedFilename()), said: await page.locator(".vouched").innerText() };
+  await shot("vouched");
 }
 
 async function holds() {
