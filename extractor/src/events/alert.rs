@@ -69,7 +69,7 @@ pub fn read_alert(text: &str, times: &EventTimes<'_>) -> Result<Alert, String> {
     }
     let events = if let Some(id) = community_id(text) {
         vec![of_id(&id)?]
-    } else if text.starts_with('{') {
+    } else if is_json(text) {
         of_json(text, times)?
     } else {
         of_lines(text, times)?
@@ -81,6 +81,11 @@ pub fn read_alert(text: &str, times: &EventTimes<'_>) -> Result<Alert, String> {
         )),
         events => joined(events),
     }
+}
+
+/// A brace alone may stand around the protocol of a 5-tuple.
+fn is_json(text: &str) -> bool {
+    text.strip_prefix('{').is_some_and(|rest| rest.trim_start().starts_with(['"', '}']))
 }
 
 /// All events as one: any of their conversations, from the earliest to the latest.
@@ -299,8 +304,8 @@ mod tests {
             assert_eq!(range(&text), told(AlertKind::Eve), "{text}");
             assert_eq!(alert(&text).unwrap().filter, BOTH_WAYS);
         }
-        let two =
-            alert(&format!("{eve}\n{}", eve.replace("09:30", "09:35").replace("50000", "50001"))).unwrap();
+        let two = alert(&format!("{eve}\n{}", eve.replace("09:30", "09:35").replace(":50000,", ":50001,")))
+            .unwrap();
         assert_eq!(
             (two.events, two.range.unwrap().1.to_string()),
             (2, "2026-11-22T09:36:00.250000000Z".into())
