@@ -41,8 +41,11 @@ await drives(folder, [], async ({ page }) => {
   await page.locator(".lists").evaluate((one) => scrollTo(0, one.offsetTop - 60));
   await page.locator(".packet-table tbody tr").nth(3).click();
   await page.locator(".panel pre.bytes").waitFor();
+  await page.locator(".tree > details > summary").last().click();
+  await page.locator(".tree .field").filter({ hasText: /^Host/ }).click();
+  await page.locator(".panel").evaluate((one) => one.scrollTo(0, one.scrollHeight));
   await page.waitForTimeout(300);
-  await take("-packets", 540);
+  await take("-packets", 880);
 
   await page.emulateMedia({ colorScheme: "dark" });
   await show({ from: "19min ago", filter: "tcp port 80", sort: "start" }, [1280, 900]);
