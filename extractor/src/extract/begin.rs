@@ -42,7 +42,11 @@ pub(super) fn begin(
 /// Number of the segments that decide about the answer, by their names: a sealed segment never changes. What stands in the file
 /// besides packets, if the sink writes that, is told by the logbook.
 fn fingerprint(prepared: &PreparedQuery<'_>, wants: Wants) -> Option<u128> {
-    let PreparedQuery { segments, unreadable, completeness, interfaces, filters, .. } = prepared;
+    let PreparedQuery { engine, segments, unreadable, completeness, interfaces, filters, .. } = prepared;
+    // What cannot be read now, or fetched, may be the next time.
+    if !unreadable.is_empty() || engine.store().files().archive().is_some() {
+        return None;
+    }
     let mut digest = Xxh3::new();
     for segment in segments.in_range.iter().chain(&segments.beside) {
         if !segment.is_sealed() {
@@ -50,7 +54,7 @@ fn fingerprint(prepared: &PreparedQuery<'_>, wants: Wants) -> Option<u128> {
         }
         digest.update(format!("{} {:?}\n", segment.name, segment.bounds).as_bytes());
     }
-    digest.update(format!("{unreadable:?} {:?}", filters.ports).as_bytes());
+    digest.update(format!("{:?}", filters.ports).as_bytes());
     if wants.interfaces {
         digest.update(format!("{:?} {:?}", interfaces.names, interfaces.accounts).as_bytes());
         digest.update(&serde_json::to_vec(completeness).ok()?);
