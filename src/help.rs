@@ -115,6 +115,7 @@ const HEADINGS: [(&str, &[&str]); 9] = [
             "output",
             "hits",
             "keylog",
+            "no_secrets",
         ],
     ),
 ];

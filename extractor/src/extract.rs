@@ -17,6 +17,7 @@ mod packets;
 pub(crate) mod plan;
 pub(crate) mod prepare;
 pub(crate) mod run;
+pub(crate) mod secrets;
 
 use netrewind_catalog::build::Catalogued;
 use netrewind_catalog::condition::CatalogRecord;

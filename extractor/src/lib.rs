@@ -52,8 +52,8 @@ pub use packet_context::{CONTEXT_BYTES_MAX, CONTEXT_PACKETS_MAX, PacketContext, 
 pub use plan::tunnel_terms::TunnelDemands;
 pub use query::{AnswerLimits, DEDUP_WINDOW_MAX, DedupWindow, JoinedFilter, Query, TimeRange};
 pub use sink::{
-    AnswerPacket, AnswerRecords, CountSink, PcapSink, PcapngSink, Preface, SECRETS_BYTES_MAX, Sink,
-    TruncatingSink, Wants,
+    AnswerPacket, AnswerRecords, CountSink, PcapSink, PcapngSink, Preface, SECRETS_BYTES_MAX,
+    SECRETS_PIECE_BYTES, Sink, TruncatingSink, Wants,
 };
 pub use stream::{Chunk, Ends, Speaker, Stream, StreamEnd};
 pub use transform::dedup::{DEDUP_PACKETS_MAX, Dedup};

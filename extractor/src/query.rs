@@ -122,6 +122,10 @@ pub struct Query {
     /// are read all the same.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub check: bool,
+    /// Give the TLS secrets that the store has for the time of the answer to a sink that wants them. An asker who may not have all packets
+    /// gets none.
+    #[serde(skip)]
+    pub secrets: bool,
     /// Remark about the query itself, added to the answer's notes.
     #[serde(skip)]
     pub note: Option<String>,
@@ -147,6 +151,7 @@ impl Default for Query {
             limits: AnswerLimits::default(),
             use_index: true,
             check: false,
+            secrets: false,
             note: None,
         }
     }

@@ -19,6 +19,9 @@ use crate::answer::error::SinkError;
 use crate::answer::{Answer, Interface};
 use crate::query::Query;
 
+/// Bytes of TLS secrets that a sink is given at a time.
+pub const SECRETS_PIECE_BYTES: usize = 256 << 10;
+
 /// Takes the packets of an answer, one by one, in time order.
 pub trait Sink {
     /// Needs of the sink besides being told the end.
@@ -28,6 +31,11 @@ pub trait Sink {
 
     /// Called once, before the first packet.
     fn begin(&mut self, _preface: &Preface<'_>) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// Lines of a TLS key log for the packets that follow, at most [`SECRETS_PIECE_BYTES`] bytes; only if wanted.
+    fn secrets(&mut self, _key_log: &[u8]) -> Result<(), SinkError> {
         Ok(())
     }
 
@@ -62,11 +70,13 @@ pub struct Wants {
     pub packets: bool,
     /// Names of interfaces and their packet counts, looked up in the logbook.
     pub interfaces: bool,
+    /// TLS secrets that the store has for the packets, if the query asks for them ([`Query::secrets`]).
+    pub secrets: bool,
 }
 
 impl Default for Wants {
     fn default() -> Self {
-        Self { packets: true, interfaces: false }
+        Self { packets: true, interfaces: false, secrets: false }
     }
 }
 

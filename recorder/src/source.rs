@@ -167,6 +167,11 @@ pub trait Source: Send {
         Vec::new()
     }
 
+    /// The TLS key log that came with the packets so far; nothing where the source does not keep any.
+    fn take_secrets(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
     /// Contents so far, besides packets, that are not kept.
     fn left_out(&self) -> LeftOut {
         LeftOut::default()

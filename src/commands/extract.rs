@@ -1,9 +1,7 @@
 //! `netrewind extract`: exactly the packets of a query, as a capture file.
 
-mod compressed;
 mod evidence;
 mod hits;
-mod keylog;
 mod opened_output;
 mod output;
 mod own_name;
@@ -27,6 +25,7 @@ use self::hits::OpenedHits;
 use self::opened_output::{AnswerForm, OpenedOutput};
 use self::own_name::own_name;
 use super::hint;
+use super::keylog;
 use super::keys;
 use super::progress::ProgressDisplay;
 use super::query::{self, QueryArguments, workers};
@@ -107,6 +106,9 @@ pub struct ExtractArguments {
     /// Put the TLS secrets in this file (SSLKEYLOGFILE) into the answer, so that Wireshark decrypts it: pcapng only
     #[arg(long, value_name = "FILE", conflicts_with_all = ["count", "estimate"])]
     keylog: Option<PathBuf>,
+    /// Leave out the TLS secrets that imported captures came with, which a pcapng answer has otherwise, so that Wireshark decrypts it
+    #[arg(long)]
+    no_secrets: bool,
     /// Bytes kept of each packet, which keeps its true length; 0 keeps all [default: all]
     #[arg(long, value_name = "N", value_parser = arguments::snaplen, conflicts_with_all = ["count", "estimate"])]
     snaplen: Option<u32>,
@@ -288,6 +290,7 @@ fn query_of(arguments: &ExtractArguments) -> Result<Query, Failure> {
         search: query::search(arguments.search.as_deref(), arguments.community_id.as_deref())?,
         decapsulate: arguments.decapsulate,
         check: arguments.check,
+        secrets: !arguments.no_secrets,
         dedup: arguments.dedup,
         limits: AnswerLimits { packets: arguments.max_packets, bytes: arguments.max_bytes },
         ..match arguments.eve.is_some() || arguments.zeek.is_some() {

@@ -13,8 +13,8 @@ use netrewind_recorder::source::capture_file::{CaptureFile, LeftOut};
 use netrewind_store::Account;
 use netrewind_store::room::Room;
 
-use super::record;
 use super::store::{StoreArgument, WritingArguments};
+use super::{keylog, record};
 use crate::confine::{Calls, Walls};
 use crate::outcome::{Failure, Outcome};
 use crate::signals;
@@ -24,11 +24,13 @@ use crate::writable_store::WritableStore;
 const EXAMPLES: &str = "\
 Examples:
   netrewind import --store ./store capture.pcap more.pcapng.gz
+  netrewind import --store ./store --keylog ~/sslkeys.log capture.pcap
   ssh probe tcpdump -i eth0 -w - | netrewind import --store ./store -
 
 Reads pcap and pcapng, of either byte order, in micro- or nanoseconds, compressed by gzip or zstd or not. A damaged file is imported up to the damage; the error gives file and offset (exit status 1), and answers about the time after it are incomplete.
-Packets keep the interface that the file names, or else get the file's name as their interface: extract --interface NAME selects it. Decryption
-secrets, names, comments and directions are not kept; the import says how many there were.";
+Packets keep the interface that the file names, or else get the file's name as their interface: extract --interface NAME selects it. TLS
+secrets, in the file or of --keylog, are kept as well: extract puts them into pcapng files. Other decryption secrets, names, comments and directions are not
+kept; the import says how many there were.";
 
 /// Arguments of `netrewind import`.
 #[derive(Debug, clap::Args)]
@@ -38,6 +40,9 @@ pub struct ImportArguments {
     store: StoreArgument,
     #[command(flatten)]
     writing: WritingArguments,
+    /// Keep the TLS secrets in this file (SSLKEYLOGFILE) with the packets of all files, for Wireshark to decrypt them
+    #[arg(long, value_name = "FILE")]
+    keylog: Option<PathBuf>,
     /// Print the account as one JSON object on the last line of standard output
     #[arg(long)]
     json: bool,
@@ -56,6 +61,7 @@ pub fn run(arguments: &ImportArguments) -> Result<Outcome, Failure> {
     if arguments.files.iter().any(|file| file.as_path() == Path::new("-")) && std::io::stdin().is_terminal() {
         return Err(Failure::usage("standard input is a terminal: pipe a capture into it"));
     }
+    let key_log = arguments.keylog.as_deref().map(keylog::read).transpose()?.unwrap_or_default();
     has_room(&arguments.files, arguments.writing.config().budget_bytes)?;
     let stop = signals::patient_stop_flag()?;
     // Those that are pipes are opened when their turn comes.
@@ -77,7 +83,7 @@ pub fn run(arguments: &ImportArguments) -> Result<Outcome, Failure> {
     let mut indexer = Indexer::start(place, writing.without_index)?;
     let mut sinks = |_lane: u16, room: &Arc<dyn Room>| Some(indexer.sink(room));
     let mut unopened = Vec::new();
-    let mut sources = arguments.files.iter().filter_map(|file| match open(file) {
+    let mut sources = arguments.files.iter().filter_map(|file| match open(file, &key_log) {
         Ok(source) => Some(source),
         Err(error) => {
             unopened.push(error.to_string());
@@ -139,11 +145,12 @@ fn has_room(files: &[PathBuf], budget_bytes: Option<u64>) -> Result<(), Failure>
     )))
 }
 
-fn open(file: &Path) -> Result<Box<dyn Source>, netrewind_recorder::source::SourceError> {
-    if file == Path::new("-") {
-        return Ok(Box::new(record::standard_input()?));
-    }
-    Ok(Box::new(CaptureFile::open(file)?))
+fn open(file: &Path, key_log: &[u8]) -> Result<Box<dyn Source>, netrewind_recorder::source::SourceError> {
+    let opened = match file == Path::new("-") {
+        true => record::standard_input()?,
+        false => CaptureFile::open(file)?,
+    };
+    Ok(Box::new(opened.keeping_secrets(key_log)))
 }
 
 fn show(line: &mut StatusLine, account: &Account) {
@@ -168,6 +175,8 @@ fn in_json(imported: &netrewind_recorder::recorder::Import, unopened: &[String])
         "bytes": bytes,
         "segments": segments,
         "expired": imported.expired_packets,
+        "secrets_bytes": imported.secrets_bytes,
+        "secrets_lost": imported.secrets_lost,
         "files": files,
         "unopened": unopened,
     })
@@ -177,7 +186,9 @@ fn in_json(imported: &netrewind_recorder::recorder::Import, unopened: &[String])
 fn remedy(left_out: &LeftOut) -> &'static str {
     match (left_out.secrets > 0, left_out.times_moved > 0) {
         (_, true) => "; packets with such times are stored at the nearest time that a segment can hold",
-        (true, false) => "; keep the file: its packets cannot be decrypted without these secrets",
+        (true, false) => {
+            "; keep the file: its packets cannot be decrypted without these secrets, and a store keeps those of TLS alone, at most 16 MiB a file"
+        }
         (false, false) => "",
     }
 }
@@ -212,6 +223,16 @@ fn report_import(
         ));
     }
     imported.notices.iter().for_each(terminal::say);
+    if imported.secrets_bytes > 0 {
+        let bytes = terminal::bytes(imported.secrets_bytes);
+        terminal::say(format_args!(
+            "{bytes} of TLS secrets are kept with these packets, readable by their owner alone"
+        ));
+    }
+    for lost in &imported.secrets_lost {
+        terminal::say(lost);
+        outcome = Outcome::Incomplete;
+    }
     let Account { written, dropped, bytes, segments, .. } = imported.account;
     terminal::say(format_args!("{written} packets ({}) in {segments} new segments", terminal::bytes(bytes)));
     if imported.expired_packets > 0 {

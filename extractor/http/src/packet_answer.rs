@@ -378,6 +378,10 @@ impl Sink for HeadFirstSink<'_> {
         if self.answer.head_only { Err(SinkError::ReaderGone) } else { Ok(()) }
     }
 
+    fn secrets(&mut self, key_log: &[u8]) -> Result<(), SinkError> {
+        self.inner.secrets(key_log)
+    }
+
     fn packet(&mut self, packet: &AnswerPacket<'_>) -> Result<(), SinkError> {
         self.inner.packet(packet)?;
         if !self.body.borrow().is_sending() {

@@ -141,7 +141,8 @@ async fn give(
 ) -> Result<Response, Problem> {
     let decapsulate = form.decapsulate.unwrap_or_default();
     let check = form.check.unwrap_or_default();
-    let query = Query { limits: bounds.limits(), decapsulate, check, ..query };
+    let secrets = form.secrets.unwrap_or_default();
+    let query = Query { limits: bounds.limits(), decapsulate, check, secrets, ..query };
     let follow = form.follow.unwrap_or_default();
     if service.phase() != Phase::Serving {
         return Err(shutting_down());

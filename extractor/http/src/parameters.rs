@@ -277,6 +277,8 @@ pub struct Form {
     pub decapsulate: Option<bool>,
     /// Compare what is read with the checksums taken while recording; the answer names what has changed since, and is incomplete.
     pub check: Option<bool>,
+    /// Put the TLS secrets that imported captures came with into a pcapng answer, so that Wireshark decrypts it. Tokens with a filter get none.
+    pub secrets: Option<bool>,
     /// Continue with new packets as they are recorded, until the client disconnects, a limit is reached, or `to` has passed.
     pub follow: Option<bool>,
     /// Make a manifest of the answer (SHA-256, query, completeness), to be fetched from `/api/v1/manifests/{name}` once the answer has
@@ -512,6 +514,8 @@ pub struct FileForm {
     decapsulate: Option<bool>,
     /// Compare what is read with the checksums taken while recording; the answer names what has changed since, and is incomplete.
     check: Option<bool>,
+    /// Put the TLS secrets that imported captures came with into a pcapng answer, so that Wireshark decrypts it. Tokens with a filter get none.
+    secrets: Option<bool>,
     /// Make a manifest of the answer (SHA-256, query, completeness), to be fetched from `/api/v1/manifests/{name}` once the answer has
     /// ended: a name of the asker's choice, at most 64 letters, digits, `-` and `_`.
     manifest: Option<String>,
@@ -522,7 +526,9 @@ impl FileForm {
     pub fn from_fields(fields: &mut Fields) -> Result<Form, Problem> {
         let format = fields.parsed("format", "pcap or pcapng", Format::read)?;
         let (decapsulate, check) = (Some(fields.flag("decapsulate")?), Some(fields.flag("check")?));
-        Ok(Form { format, decapsulate, check, follow: None, manifest: ManifestName::from_fields(fields)? })
+        let secrets = Some(fields.flag("secrets")?);
+        let manifest = ManifestName::from_fields(fields)?;
+        Ok(Form { format, decapsulate, check, secrets, follow: None, manifest })
     }
 }
 
@@ -533,6 +539,7 @@ impl Form {
             format: fields.parsed("format", "pcap or pcapng", Format::read)?,
             decapsulate: Some(fields.flag("decapsulate")?),
             check: Some(fields.flag("check")?),
+            secrets: Some(fields.flag("secrets")?),
             follow: Some(fields.flag("follow")?),
             manifest: ManifestName::from_fields(fields)?,
         })

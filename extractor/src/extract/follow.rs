@@ -33,6 +33,7 @@ use super::engine::Engine;
 use super::interfaces::undecided;
 use super::output::{AnswerForm, Output};
 use super::prepare::{PreparedQuery, prepare};
+use super::secrets::give_secrets;
 use crate::answer::completeness::{Completeness, ReachedLimit};
 use crate::answer::control::{Control, Progress, is_over};
 use crate::answer::{Answer, Interface, InterfaceAccount, Work};
@@ -118,6 +119,7 @@ pub(super) fn follow(
     held.advance(clock.now());
     let prepared = prepare(engine, query, wants, control)?;
     begin(&prepared, false, sink, control)?;
+    let remarks = give_secrets(engine.store(), query, sink)?;
     sink.flush()?;
     let PreparedQuery { filters, segments, rejected, unreadable, completeness, interfaces, .. } = prepared;
     let account = engine.memory.account();
@@ -152,7 +154,8 @@ pub(super) fn follow(
     let to_read = segments.in_range.into_iter().chain(segments.beside).collect();
     let end = following.go_on(to_read, &mut output, clock)?;
     let oldest = completeness.covered.map(|span| span.from);
-    let answer = following.answer(&mut output, oldest, end)?;
+    let mut answer = following.answer(&mut output, oldest, end)?;
+    remarks.add_to(&mut answer.completeness);
     output.sink.finish(&answer)?;
     Ok(answer)
 }

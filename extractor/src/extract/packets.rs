@@ -9,6 +9,7 @@ use super::output::AnswerForm;
 use super::plan::PlannedQuery;
 use super::prepare::prepare;
 use super::run::WrittenQuery;
+use super::secrets::give_secrets;
 use crate::answer::completeness::{Asked, Completeness, ReachedLimit};
 use crate::answer::control::{CancelledWhenCut, Control, NoControl};
 use crate::answer::error::ExtractError;
@@ -81,6 +82,7 @@ fn extract_chosen(
     expired.into_iter().for_each(|span| prepared.completeness.add_gone(span));
     start.into_iter().for_each(|start| prepared.begin_at(start));
     begin(&prepared, chosen.is_some(), sink, control)?;
+    give_secrets(engine.store(), query, sink)?.add_to(&mut prepared.completeness);
     let planned = PlannedQuery::plan(prepared, AnswerForm::of(read, wants), chosen, control);
     let answer = WrittenQuery::run(planned, sink, control)?.into_answer();
     sink.finish(&answer)?;

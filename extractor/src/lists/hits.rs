@@ -142,6 +142,10 @@ impl Sink for HitSink<'_> {
         self.inner.begin(preface)
     }
 
+    fn secrets(&mut self, key_log: &[u8]) -> Result<(), SinkError> {
+        self.inner.secrets(key_log)
+    }
+
     fn packet(&mut self, packet: &AnswerPacket<'_>) -> Result<(), SinkError> {
         self.count(packet);
         self.inner.packet(packet)

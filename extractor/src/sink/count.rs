@@ -9,7 +9,7 @@ pub struct CountSink;
 
 impl Sink for CountSink {
     fn wants(&self) -> Wants {
-        Wants { packets: false, interfaces: false }
+        Wants { packets: false, interfaces: false, secrets: false }
     }
 
     fn packet(&mut self, _packet: &AnswerPacket<'_>) -> Result<(), SinkError> {

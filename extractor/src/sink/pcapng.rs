@@ -77,8 +77,7 @@ impl<W: Write> PcapngSink<W> {
         Self { secrets, ..self }
     }
 
-    fn write_secrets(&mut self) -> Result<(), SinkError> {
-        let secrets = std::mem::take(&mut self.secrets);
+    fn write_secrets(&mut self, secrets: &[u8]) -> Result<(), SinkError> {
         let too_long = || SinkError::Unwritable("the TLS secrets are too long for a pcapng block".into());
         if secrets.is_empty() {
             return Ok(());
@@ -86,7 +85,7 @@ impl<W: Write> PcapngSink<W> {
         let length = u32::try_from(secrets.len()).ok().filter(|length| *length <= SECRETS_BYTES_MAX);
         let length = length.ok_or_else(too_long)?;
         let mut body = [TLS_KEY_LOG.to_le_bytes(), length.to_le_bytes()].concat();
-        body.extend_from_slice(&secrets);
+        body.extend_from_slice(secrets);
         body.resize(body.len().next_multiple_of(4), 0);
         let length = u32::try_from(body.len()).map_err(|_| too_long())? + BLOCK_FRAME_BYTES;
         let block = RawBlock {
@@ -152,7 +151,7 @@ impl<W: Write> PcapngSink<W> {
 
 impl<W: Write> Sink for PcapngSink<W> {
     fn wants(&self) -> Wants {
-        Wants { packets: true, interfaces: true }
+        Wants { packets: true, interfaces: true, secrets: true }
     }
 
     fn begin(&mut self, preface: &Preface<'_>) -> Result<(), SinkError> {
@@ -170,7 +169,8 @@ impl<W: Write> Sink for PcapngSink<W> {
         };
         self.state =
             PcapngState::Writing(PcapNgWriter::with_section_header(output, section).map_err(failed)?);
-        self.write_secrets()?;
+        let secrets = std::mem::take(&mut self.secrets);
+        self.write_secrets(&secrets)?;
         self.interfaces = preface.interfaces.to_vec();
         self.is_restricted = preface.query.is_restricted();
         if self.interfaces.is_empty() {
@@ -181,6 +181,10 @@ impl<W: Write> Sink for PcapngSink<W> {
         }
         self.ids = vec![None; self.interfaces.len()];
         Ok(())
+    }
+
+    fn secrets(&mut self, key_log: &[u8]) -> Result<(), SinkError> {
+        self.write_secrets(key_log)
     }
 
     fn packet(&mut self, packet: &AnswerPacket<'_>) -> Result<(), SinkError> {

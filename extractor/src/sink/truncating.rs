@@ -27,6 +27,10 @@ impl Sink for TruncatingSink<'_> {
         self.sink.begin(preface)
     }
 
+    fn secrets(&mut self, key_log: &[u8]) -> Result<(), SinkError> {
+        self.sink.secrets(key_log)
+    }
+
     fn packet(&mut self, packet: &AnswerPacket<'_>) -> Result<(), SinkError> {
         let mut cut = *packet;
         cut.header.caplen = cut.header.caplen.min(self.snaplen);

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use netrewind_store::clock::Waker;
 use netrewind_store::room::Room;
-use netrewind_store::store::CaseFiles;
+use netrewind_store::store::{
+    CaseFiles, KEY_LOGS_BYTES_MAX, KEY_LOGS_MAX, KeptSecrets, SecretFiles, SecretsHead,
+};
 use netrewind_store::turns::{self, RunningWorker};
 use netrewind_store::{
     Account, Drops, Event, LinkType, SegmentName, Store, StoreError, StoreLock, Timestamp,
@@ -31,6 +33,8 @@ pub const IMPORT_LANES_MAX: usize = 16;
 const IMPORT_BUFFERS: u16 = 12;
 /// Buffers of each further lane.
 const FURTHER_BUFFERS: u16 = 5;
+/// Bytes of TLS secrets that wait in memory until the segments of their files are known.
+const SECRETS_WAITING_BYTES_MAX: usize = 64 << 20;
 /// Time that a disk may fail before an import ends; a full disk ends it at once, as waiting makes no room.
 const FAILING_PATIENCE_NS: u64 = 2_000_000_000;
 /// Longest single wait for the disk.
@@ -59,6 +63,10 @@ pub struct Import {
     pub failure: Option<String>,
     /// Imported packets that have expired again already, to make room for others.
     pub expired_packets: u64,
+    /// Bytes of TLS secrets that were kept.
+    pub secrets_bytes: u64,
+    /// Files whose TLS secrets could not be kept, each with the reason.
+    pub secrets_lost: Vec<String>,
 }
 
 /// The segments of an import.
@@ -67,6 +75,17 @@ struct Own {
     /// Packets of each sealed segment.
     sealed: HashMap<SegmentName, u64>,
     expired: HashSet<SegmentName>,
+    /// When the first and the last segment of each file were opened.
+    opened: HashMap<String, (Timestamp, Timestamp)>,
+}
+
+/// A key log that came with a file.
+#[derive(Debug)]
+struct PendingSecrets {
+    file: String,
+    /// The earliest packet of the file, and the latest.
+    bounds: (Timestamp, Timestamp),
+    key_log: Vec<u8>,
 }
 
 impl Own {
@@ -74,6 +93,11 @@ impl Own {
         match event {
             Event::Seal { segment, records, .. } => drop(self.sealed.insert(*segment, *records)),
             Event::Expire { segment, .. } => drop(self.expired.insert(*segment)),
+            Event::Open { segment, file: Some(file), .. } => {
+                let opened = segment.opened;
+                let (from, to) = self.opened.get(file).copied().unwrap_or((opened, opened));
+                self.opened.insert(file.clone(), (from.min(opened), to.max(opened)));
+            }
             _ => {}
         }
     }
@@ -130,6 +154,7 @@ struct Importer<'a, 'b> {
     keeper: Arc<Keeper>,
     guard: Guard,
     own: Own,
+    secrets: Vec<PendingSecrets>,
     sinks: &'a mut SinkMaker<'b>,
     platform: &'a Platform,
     lanes: Vec<ImportLane>,
@@ -177,6 +202,7 @@ pub fn import(
         keeper: Arc::new(keeper),
         guard: Guard::new(store, lock),
         own: Own::default(),
+        secrets: Vec::new(),
         sinks,
         platform,
         lanes: Vec::new(),
@@ -247,11 +273,51 @@ impl Importer<'_, '_> {
         let records = self.account().received - before;
         let damage = error.as_ref().map(ToString::to_string).or(stopped);
         let (file, left_out) = (self.source_name.clone(), source.left_out());
+        self.take_secrets(source.as_mut(), result);
         let (first, last) = self.seen.bounds.unzip();
         let told = (!left_out.is_nothing()).then(|| left_out.to_string());
         self.log(Event::Import { file, records, damage, first, last, left_out: told }, result);
         result.notices.extend(self.shared.take());
         result.sources.push(ImportedSource { name: self.source_name.clone(), records, error, left_out });
+    }
+
+    /// Takes the secrets of a file, which are kept once its segments are known.
+    fn take_secrets(&mut self, source: &mut dyn Source, result: &mut Import) {
+        let (key_log, file) = (source.take_secrets(), self.source_name.clone());
+        let waiting: usize = self.secrets.iter().map(|secrets| secrets.key_log.len()).sum();
+        match self.seen.bounds {
+            _ if key_log.is_empty() => {}
+            None => result.secrets_lost.push(format!("{file}: it has TLS secrets, but no packets")),
+            Some(_) if waiting + key_log.len() > SECRETS_WAITING_BYTES_MAX => {
+                result.secrets_lost.push(format!(
+                    "{file}: its TLS secrets do not fit beside those of the files before it: import it alone"
+                ));
+            }
+            Some(bounds) => self.secrets.push(PendingSecrets { file, bounds, key_log }),
+        }
+    }
+
+    /// Keeps the secrets of all files.
+    fn keep_secrets(&mut self, result: &mut Import) {
+        for PendingSecrets { file, bounds, key_log } in std::mem::take(&mut self.secrets) {
+            let Some(opened) = self.own.opened.get(&file).copied() else {
+                result.secrets_lost.push(format!("{file}: none of its packets was stored"));
+                continue;
+            };
+            let head = SecretsHead::new(&file, bounds, opened);
+            let lost = match SecretFiles::of(self.store).keep(&head, &key_log) {
+                Ok(KeptSecrets::Kept) => {
+                    result.secrets_bytes += key_log.len() as u64;
+                    continue;
+                }
+                Ok(KeptSecrets::NoRoom) => format!(
+                    "{file}: its TLS secrets do not fit: a store keeps {KEY_LOGS_MAX} key logs with {} MiB",
+                    KEY_LOGS_BYTES_MAX >> 20
+                ),
+                Err(error) => format!("{file}: its TLS secrets cannot be kept: {error}"),
+            };
+            result.secrets_lost.push(lost);
+        }
     }
 
     /// Logs the drops that the capture reports, and the packets that could not be written.
@@ -431,6 +497,8 @@ impl Importer<'_, '_> {
                 result.is_cut_short = true;
             }
         }
+        self.step(result);
+        self.keep_secrets(result);
         let spared = &self.own.sealed;
         if let Err(error) = self.keeper.expire_old(&|name| spared.contains_key(name)) {
             result.notices.push(format!("removing old segments: {error}"));

@@ -9,7 +9,7 @@ use netrewind_store::catalog::Hour;
 use netrewind_store::clock::Clock;
 use netrewind_store::files::FileSystemSpace;
 use netrewind_store::room::Room;
-use netrewind_store::store::{CaseFiles, HourFiles, ListedSegment};
+use netrewind_store::store::{CaseFiles, HourFiles, ListedSegment, SecretFiles};
 use netrewind_store::turns::QueueSender;
 use netrewind_store::{Event, Logbook, SegmentName, SegmentState, Store, StoreError, locked};
 
@@ -422,6 +422,9 @@ impl Keeper {
         let first = free.or(kept.last()).map(|segment| Hour::of(segment.name.opened));
         drop(holds);
         HourFiles::of(&self.store).remove_spent(&hours, first)?;
+        let mut openings: Vec<_> = kept.iter().map(|segment| segment.name.opened).collect();
+        openings.sort_unstable();
+        SecretFiles::of(&self.store).remove_spent(&openings)?;
         self.expire_logbook(&kept)?;
         Ok(freed_bytes)
     }

@@ -150,6 +150,16 @@ impl CaptureFile {
         }
     }
 
+    /// Keeps the TLS key logs that it finds, for [`Source::take_secrets`], together with this one.
+    #[must_use]
+    pub fn keeping_secrets(mut self, key_log: &[u8]) -> Self {
+        self.tally.key_log = Some(Vec::new());
+        if !key_log.is_empty() {
+            self.tally.add_key_log(key_log);
+        }
+        self
+    }
+
     /// The interfaces described so far in the current section.
     pub fn interfaces(&self) -> &[InterfaceDescription] {
         match &self.format {
@@ -345,6 +355,10 @@ impl Source for CaptureFile {
 
     fn take_reported_drops(&mut self) -> Vec<ReportedDrops> {
         std::mem::take(&mut self.tally.drops)
+    }
+
+    fn take_secrets(&mut self) -> Vec<u8> {
+        self.tally.key_log.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     fn left_out(&self) -> LeftOut {

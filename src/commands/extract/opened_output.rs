@@ -8,10 +8,10 @@ use netrewind_cases::HashingWriter;
 use netrewind_extractor::packet_list::TextSink;
 use netrewind_extractor::{Answer, PcapSink, PcapngSink, Query, Sink, TruncatingSink};
 
-use super::compressed::{CompressedWriter, OutputCompression, compression_of};
 use super::evidence::{Evidence, OpenedManifest};
 use super::hits::OpenedHits;
 use super::output::{OutputKind, io_error, named, standard_output};
+use crate::commands::compressed::{CompressedWriter, OutputCompression, compression_of};
 use crate::commands::destination::Destination;
 use crate::commands::following::FollowingClock;
 use crate::commands::progress::ProgressDisplay;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use netrewind_store::Timestamp;
+use netrewind_store::store::KEY_LOG_BYTES_MAX;
 
 use crate::source::ReportedDrops;
 
@@ -75,9 +76,25 @@ impl fmt::Display for LeftOut {
 pub(super) struct LeftOutCounts {
     pub(super) left_out: LeftOut,
     pub(super) drops: Vec<ReportedDrops>,
+    /// Key logs found; `None` where they are not kept.
+    pub(super) key_log: Option<Vec<u8>>,
 }
 
 impl LeftOutCounts {
+    /// Takes the lines of a key log; those without room are left out.
+    pub(super) fn add_key_log(&mut self, lines: &[u8]) {
+        let room = |kept: &Vec<u8>| KEY_LOG_BYTES_MAX.saturating_sub(kept.len() + 1);
+        match self.key_log.as_mut().filter(|kept| lines.len() <= room(kept)) {
+            Some(kept) => {
+                kept.extend_from_slice(lines);
+                if kept.last().is_some_and(|last| *last != b'\n') {
+                    kept.push(b'\n');
+                }
+            }
+            None => self.left_out.secrets += 1,
+        }
+    }
+
     /// Adds a report of this many lost packets.
     pub(super) fn report(&mut self, interface: Option<&str>, dropped: u64, from: Timestamp, to: Timestamp) {
         if dropped == 0 {

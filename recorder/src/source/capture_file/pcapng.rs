@@ -74,6 +74,14 @@ const SECTION_OPTIONS: usize = 16;
 const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 /// Decryption secrets.
 const DECRYPTION_SECRETS_BLOCK: u32 = 10;
+/// Type of secrets: a TLS key log, `TLSK`.
+const TLS_KEY_LOG: u32 = 0x544c_534b;
+
+mod secrets_field {
+    pub(super) const TYPE: usize = 0;
+    pub(super) const BYTES: usize = 4;
+    pub(super) const SECRETS: usize = 8;
+}
 
 /// Reads the packets of a pcapng file.
 pub(super) struct PcapngReader {
@@ -250,10 +258,21 @@ impl PcapngReader {
             INTERFACE_STATISTIC_BLOCK => self.statistics(&block.body, tally),
             NAME_RESOLUTION_BLOCK => left_out.names += 1,
             SYSTEMD_JOURNAL_EXPORT_BLOCK => left_out.journal_entries += 1,
-            DECRYPTION_SECRETS_BLOCK => left_out.secrets += 1,
+            DECRYPTION_SECRETS_BLOCK => match self.key_log(&block.body) {
+                Some(lines) => tally.add_key_log(lines),
+                None => left_out.secrets += 1,
+            },
             _ => left_out.other_blocks += 1,
         }
         Ok(None)
+    }
+
+    /// The TLS key log in a block of secrets, if it is one, and whole.
+    fn key_log<'b>(&self, body: &'b [u8]) -> Option<&'b [u8]> {
+        use secrets_field::{BYTES, SECRETS, TYPE};
+        let is_tls = self.order.u32_at(body, TYPE) == Some(TLS_KEY_LOG);
+        let bytes = self.order.u32_at(body, BYTES).filter(|_| is_tls)? as usize;
+        body.get(SECRETS..)?.get(..bytes)
     }
 
     fn begin_section(&mut self, block: &[u8]) -> Result<(), String> {

@@ -5,7 +5,7 @@
 use std::io;
 use std::path::Path;
 
-use super::{AUDIT, SEGMENTS, at, names_in, unless_missing};
+use super::{AUDIT, SECRETS, SEGMENTS, at, names_in, unless_missing};
 use crate::files::{FileKind, FileStatus, Files, SystemFiles};
 use crate::{Store, StoreError};
 
@@ -54,15 +54,17 @@ impl Readers {
     }
 }
 
-/// Lets a group read everything that is stored now and later, and nobody else besides the owner. The audit log stays the
-/// owner's. Links are not followed, except those to the store's own folders.
+/// Lets a group read everything that is stored now and later, and nobody else besides the owner. The audit log and
+/// TLS secrets stay the owner's. Links are not followed, except those to the store's own folders.
 pub fn share(store: &Store, group: u32) -> Result<(), StoreError> {
     let root = store.root();
     for name in names_in(&*store.files, root)? {
         let path = root.join(&name);
         // A folder of the store may lie on another disk.
         match at(&path, unless_missing(store.files.canonical(&path)))? {
-            Some(path) if !name.starts_with(AUDIT) => share_all(&*store.files, &path, group)?,
+            Some(path) if !name.starts_with(AUDIT) && name != SECRETS => {
+                share_all(&*store.files, &path, group)?
+            }
             _ => {}
         }
     }
