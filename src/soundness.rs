@@ -6,6 +6,7 @@ mod derived;
 mod logbook;
 mod repair;
 mod report;
+mod secrets;
 mod segments;
 
 pub use audit::check_audit;
@@ -13,5 +14,6 @@ pub use cases::check_cases;
 pub use derived::{check_catalog, check_hours};
 pub use logbook::{Logged, LoggedCounts};
 pub use repair::repair;
-pub use report::FaultReport;
+pub use report::{FaultReport, ReportForm};
+pub use secrets::check_secrets;
 pub use segments::{Vouching, marked_late, vouching};

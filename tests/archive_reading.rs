@@ -319,9 +319,18 @@ fn several_recorders_give_one_answer_in_order_of_time() {
     let one = ["extract", "-o", "-", "--format", "pcap", "--recorder", &archive.id];
     let one = run(one.into_iter().chain(strings(&place)));
     assert_eq!(read_pcap(&one.stdout).len(), packets.len());
-    let flows = run(["flows"].into_iter().chain(strings(&place)));
-    let said = String::from_utf8_lossy(&flows.stderr).into_owned();
-    assert!(flows.status.code() == Some(2) && said.contains("--recorder"), "{said}");
+    let list = |more: &[&str]| -> Vec<Value> {
+        let flows =
+            ["flows", "--json", "--quiet", "--limit", "100000"].into_iter().chain(more.iter().copied());
+        let output = run(flows.map(str::to_owned).chain(strings(&place).into_iter().map(str::to_owned)));
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    let flows = list(&[]);
+    let of_one = flows.iter().filter(|flow| flow["recorder"] == archive.id.as_str()).count();
+    assert_eq!(of_one, list(&["--recorder", &archive.id]).len());
+    assert!(of_one > 0 && of_one < flows.len(), "{of_one} of {}", flows.len());
     let status = run(["status", "--json"].into_iter().chain(strings(&place)));
     let ids: Vec<String> = String::from_utf8_lossy(&status.stdout)
         .lines()

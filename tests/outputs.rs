@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use crate::support::packets::{Packet, read_pcap, write_pcap};
 use crate::support::served::store;
-use crate::support::{done, netrewind, run};
+use crate::support::{done, files_below, netrewind, run};
 
 const PACKETS: usize = 5_000;
 
@@ -243,4 +243,79 @@ fn status_tells_interfaces_budget_and_what_was_dropped() {
         serde_json::from_slice(&done(["status", "--store", &store, "--json"])).expect("JSON");
     assert_eq!(json["budget_bytes"], 1 << 30);
     assert_eq!(json["interfaces"][0]["received_last_day"], 7);
+}
+
+#[test]
+fn a_list_goes_into_a_file_as_its_name_says() {
+    let scene = Scene::new(20);
+    let flows =
+        |arguments: &[&str]| done(["flows", "--quiet", "--store", &scene.store].iter().chain(arguments));
+    for (name, format, program) in [
+        ("list.csv", "csv", None),
+        ("list.json", "json", None),
+        ("list.jsonl.zst", "json", Some("zstd")),
+        ("list.csv.gz", "csv", Some("gzip")),
+        ("list.txt", "table", None),
+    ] {
+        let path = text(&scene.path(name));
+        assert!(flows(&["--limit", "50", "-o", &path]).is_empty(), "{name}");
+        let written = match program {
+            Some(program) => output_of(program, &["-dc", &path]).stdout,
+            None => std::fs::read(&path).expect("a file"),
+        };
+        assert!(!written.is_empty() && written == flows(&["--limit", "50", "--format", format]), "{name}");
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).expect("a file").permissions());
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    // What is asked for goes before the name.
+    let path = text(&scene.path("other.csv"));
+    flows(&["--top", "hosts", "--json", "-o", &path]);
+    assert_eq!(std::fs::read(&path).expect("a file"), flows(&["--top", "hosts", "--json"]));
+    assert_eq!(flows(&["--top", "ports", "-o", "-"]), flows(&["--top", "ports"]));
+    let lost = run(["flows", "--store", &scene.store, "-o", "/nowhere/list.csv"]);
+    let said = String::from_utf8_lossy(&lost.stderr).into_owned();
+    assert!(lost.status.code() == Some(3) && said.contains("/nowhere/list.csv"), "{said}");
+}
+
+#[test]
+fn verify_tells_scripts_what_it_tells_people() {
+    let scene = Scene::new(20);
+    let object = |arguments: &[&str], code: i32| -> serde_json::Value {
+        let output = run(["verify", "--json"].iter().chain(arguments));
+        assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("one object")
+    };
+    let sound = object(&["--store", &scene.store], 0);
+    assert_eq!((sound["packets"].as_u64(), sound["faults"].as_array().map(Vec::len)), (Some(5000), Some(0)));
+    assert!(
+        sound["sound"].as_array().expect("a list").iter().all(|kind| kind["sound"] == kind["all"]),
+        "{sound}"
+    );
+    // A file and its manifest.
+    let file = text(&scene.extract("evidence.pcap", &["--manifest"]));
+    let checked = object(&[&file], 0);
+    assert_eq!(checked["manifest"]["packets"], 5000, "{checked}");
+    let mut bytes = std::fs::read(&file).expect("a file");
+    bytes[5000] ^= 1;
+    std::fs::write(&file, bytes).expect("written");
+    assert!(!object(&[&file], 1)["faults"].as_array().expect("a list").is_empty());
+    // A store with a fault, in the words for people.
+    let damaged = |path: &Path| path.extension().is_some_and(|extension| extension == "idx");
+    let index =
+        files_below(Path::new(&scene.store)).into_iter().find(|path| damaged(path)).expect("an index");
+    std::fs::write(&index, b"no index").expect("written");
+    let told = object(&["--store", &scene.store], 1);
+    let words = run(["verify", "--store", &scene.store, "--tz", "Europe/Rome"]);
+    let words = String::from_utf8_lossy(&words.stdout).into_owned();
+    for fault in told["faults"].as_array().expect("a list") {
+        let line = format!(
+            "{}: {}",
+            fault["part"].as_str().expect("a part"),
+            fault["reason"].as_str().expect("a reason")
+        );
+        assert!(words.contains(&line), "{line}\n{words}");
+    }
+    let wrong = run(["verify", "--store", &scene.store, "--tz", "Nowhere"]);
+    assert_eq!(wrong.status.code(), Some(2));
 }

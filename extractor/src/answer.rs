@@ -7,7 +7,7 @@ pub(crate) mod header_names;
 pub(crate) mod hint;
 
 use netrewind_store::{Drops, LinkType, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::query::Query;
 use completeness::{Asked, Completeness, ReachedLimit, RejectedIndex};
@@ -106,7 +106,7 @@ fn is_zero(count: &u64) -> bool {
 }
 
 /// Work done for an answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Work {
     /// Segments in the store.
@@ -114,7 +114,7 @@ pub struct Work {
     /// Segments that were read from.
     pub segments_read: u64,
     /// Of these, segments that were read from an archive; absent if none was.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     #[cfg_attr(feature = "schema", schema(required = false))]
     pub segments_from_archive: u64,
     /// Bytes of segments that were read.

@@ -182,7 +182,7 @@ fn what_has_a_label_is_found_without_looking_at_the_rest() {
     let mut labels: Vec<(&str, String)> = Vec::new();
     for flow in &all.flows {
         let others = flow.labels.iter().flat_map(|labels| &labels.others);
-        labels.extend(others.map(|(key, value)| (*key, value.first().to_owned())));
+        labels.extend(others.map(|(key, value)| (&**key, value.first().to_owned())));
     }
     labels.sort();
     labels.dedup();

@@ -1,37 +1,33 @@
 //! `netrewind flows`: conversations, hosts, ports and applications.
 
 mod fitted;
+mod list_output;
 mod rows;
 
-use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::time::Instant;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use jiff::tz::TimeZone;
-use netrewind_extractor::flows::{
-    Conversation, FlowQuery, FlowSort, PageCursor, Search, SummaryQuery, TOP_MAX, write_csv, write_eve,
-    write_json_lines, write_zeek,
-};
+use netrewind_client::RecorderFlows;
+use netrewind_extractor::flows::{FlowQuery, FlowSort, PageCursor, SummaryQuery, TOP_MAX};
 use netrewind_extractor::time_text::in_zone;
-use netrewind_extractor::{Completeness, ExtractError, Extractor, hint_time};
-use serde::Serialize;
+use netrewind_extractor::{Completeness, Query};
 
-use super::archived::StoredArguments;
+use self::list_output::{ListForm, ListOutput};
 use super::hint;
 use super::progress::ProgressDisplay;
-use super::query::{self, QueryArguments, failure, options, workers};
+use super::query::{self, QueryArguments, workers};
+use super::target::{NoAnswer, QueryTarget, TargetArguments};
 use crate::outcome::{Failure, Outcome};
-use crate::terminal::Style;
 use crate::{signals, terminal};
-use fitted::{FittedTable, fit};
-use rows::Row;
 
 const EXAMPLES: &str = "\
 Examples:
   netrewind flows --store /data/nr --from '1h ago'
   netrewind flows --store /data/nr --filter 'net 10.1.0.0/16 and port 443' --sort duration --limit 50
   netrewind flows --store /data/nr --from 2026-11-22T09:30:00Z --to 2026-11-22T09:35:00Z --top hosts
-  netrewind flows --store /data/nr --sort start --limit 100000 --format csv > flows.csv
+  netrewind flows --store /data/nr --sort start --limit 100000 -o flows.csv.gz
+  netrewind flows --url https://nr1:8640 --url https://nr2:8640 --token-file token --from '1h ago'
   netrewind flows --store /data/nr --query 'sni:example.com AND bytes:>1M'
   netrewind flows --store /data/nr --hosts-file indicators.txt --top hosts
   netrewind flows --store /data/nr --sort start --limit 1000 --format zeek > conn.log
@@ -44,17 +40,12 @@ vlan, vni, application, sni, http_host, ua, dns, ja4, alpn, ssh, community_id; a
 Packets and bytes are exactly those of the range that the filter accepts. Bytes are those on the wire.
 Whether the answer is complete stands on standard error and in the exit status: 0 complete, 1 incomplete.";
 
-type StandardOutput = io::BufWriter<io::StdoutLock<'static>>;
-
-/// Columns of a terminal that does not say.
-const TERMINAL_COLUMNS: usize = 80;
-
 /// Arguments of `netrewind flows`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct FlowsArguments {
     #[command(flatten)]
-    stored: StoredArguments,
+    target: TargetArguments,
     #[command(flatten)]
     query: QueryArguments,
     /// Only conversations that this search finds, as sni:example.com AND bytes:>1000000
@@ -81,21 +72,25 @@ pub struct FlowsArguments {
     #[arg(long, value_name = "CURSOR")]
     after: Option<PageCursor>,
     /// A table, JSON lines, CSV with a head, or of conversations the log of another tool: Suricata's EVE (flow events as JSON lines),
-    /// Zeek's conn.log (tab-separated with its head)
-    #[arg(long, value_name = "FORMAT", default_value = "table",
-        value_parser = ["table", "json", "csv", "eve", "zeek"])]
-    format: String,
+    /// Zeek's conn.log (tab-separated with its head) [default: by the file's name, else a table]
+    #[arg(long, value_name = "FORMAT", value_parser = ["table", "json", "csv", "eve", "zeek"])]
+    format: Option<String>,
     /// Print JSON lines: the same as --format json
     #[arg(long, conflicts_with = "format")]
     json: bool,
     /// Print neither completeness nor progress
     #[arg(long, short)]
     quiet: bool,
+    /// The file to write, compressed if its name ends in .gz or .zst; - for standard output. A new file can be read by its owner
+    /// alone (0600) [default: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
 }
 
 impl FlowsArguments {
-    fn format(&self) -> &str {
-        if self.json { "json" } else { &self.format }
+    fn form(&self, zone: &TimeZone) -> ListForm {
+        let format = if self.json { Some("json") } else { self.format.as_deref() };
+        ListForm { format: format.map(str::to_owned), is_quiet: self.quiet, zone: zone.clone() }
     }
 }
 
@@ -108,70 +103,116 @@ pub fn run(arguments: &FlowsArguments) -> Result<Outcome, Failure> {
             "--sort, --reverse and --after apply to conversations only: hosts, ports and apps are sorted by bytes",
         ));
     }
-    if arguments.top != "conversations" && matches!(arguments.format(), "eve" | "zeek") {
+    if arguments.top != "conversations" && matches!(arguments.format.as_deref(), Some("eve" | "zeek")) {
         return Err(Failure::usage(
             "--format eve and --format zeek are logs of conversations: leave out --top",
         ));
     }
     let (query, zone) = (arguments.query.query(false)?, arguments.query.zone()?);
     let search = query::search(arguments.search.as_deref(), arguments.community_id.as_deref())?;
-    let search = search.as_deref().map(str::parse::<Search>).transpose();
-    let search = search.map_err(|error| Failure::usage(format!("--query: {error}")))?;
+    let query = Query { search, ..query };
     let stop = signals::stop_flag()?;
-    let workers = workers(&query.filter)?;
-    let store = arguments.stored.prepare()?;
-    let raised = store.walls().raise();
+    let workers = match arguments.target.url[..] {
+        [] => workers(&query.filter)?,
+        _ => None, // recorders compile it
+    };
+    let target = arguments.target.open(workers)?;
+    let output = ListOutput::open(arguments.output.as_deref(), arguments.form(&zone))?;
+    let walls = output.folder().iter().fold(target.walls(), |walls, folder| walls.renaming_in(folder));
+    let raised = walls.raise();
     if !arguments.quiet {
         raised.say_gaps();
     }
-    let extractor = Extractor::new(store.open_one()?, options(workers));
     let mut control = ProgressDisplay::new(stop, arguments.quiet, zone.clone());
-    let ended = |control: &ProgressDisplay, error: ExtractError| {
-        control.end();
-        failure(error)
+    let answered = match arguments.top.as_str() {
+        "conversations" => list(&target, &query, arguments, output, &mut control),
+        _ => top(&target, &query, arguments, output, &mut control),
     };
-    if arguments.top == "conversations" {
-        let sort = arguments.sort.parse::<FlowSort>().map_err(Failure::usage)?;
-        let flows = FlowQuery {
-            sort,
-            reverse: arguments.reverse,
-            limit: arguments.limit,
-            after: arguments.after,
-            search,
-        };
-        let begun = Instant::now();
-        let answer = extractor.flows(&query, &flows, &mut control).map_err(|error| ended(&control, error))?;
-        control.end();
-        let is_empty = answer.totals.conversations == 0 && flows.search.is_none() && !arguments.quiet;
-        let until = Instant::now() + hint_time(begun.elapsed());
-        let hint = is_empty.then(|| extractor.hint(&query, &|| Instant::now() >= until)).flatten();
-        match arguments.format() {
-            "eve" => log(&answer.flows, arguments, write_eve)?,
-            "zeek" => log(&answer.flows, arguments, write_zeek)?,
-            _ => _ = print(&answer.flows, arguments, &zone)?,
-        }
-        let what = ListSummary {
-            listed: answer.flows.len() as u64,
-            all: Some(answer.totals.conversations),
-            approximate: answer.approximate,
-        };
-        if let Some(next) = answer.next.filter(|_| !arguments.quiet) {
-            terminal::say(format_args!("there are more: continue with --after {next}"));
-        }
-        let outcome = report_flows(arguments, &what, &answer.completeness, &zone);
-        hint.iter().map(hint::line).for_each(terminal::say);
-        return Ok(outcome);
+    match answered {
+        Ok(outcome) => Ok(outcome),
+        Err(NoAnswer::ReaderGone) => Ok(Outcome::Done),
+        Err(NoAnswer::Because(failure)) => Err(failure),
     }
-    let summary = SummaryQuery { top: arguments.limit.min(TOP_MAX), buckets: 1, edges: Some(0), search };
-    let answer = extractor.summary(&query, &summary, &mut control).map_err(|error| ended(&control, error))?;
-    control.end();
-    let listed = match arguments.top.as_str() {
-        "hosts" => print(&answer.top.hosts, arguments, &zone)?,
-        "ports" => print(&answer.top.ports, arguments, &zone)?,
-        _ => print(&answer.top.applications, arguments, &zone)?,
+}
+
+/// Lists conversations.
+fn list(
+    target: &QueryTarget,
+    query: &Query,
+    arguments: &FlowsArguments,
+    output: ListOutput,
+    control: &mut ProgressDisplay,
+) -> Result<Outcome, NoAnswer> {
+    let sort =
+        arguments.sort.parse::<FlowSort>().map_err(|error| NoAnswer::Because(Failure::usage(error)))?;
+    let flows = FlowQuery {
+        sort,
+        reverse: arguments.reverse,
+        limit: arguments.limit,
+        after: arguments.after,
+        search: None,
     };
+    let begun = Instant::now();
+    let answer = target.flows(query, &flows, control);
+    control.end();
+    let RecorderFlows { answer, recorders, has_more } = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            output.give_up();
+            return Err(error);
+        }
+    };
+    let is_empty = answer.totals.conversations == 0 && query.search.is_none() && !arguments.quiet;
+    let hint = || answer.hint.clone().or_else(|| target.hint(query, begun.elapsed()));
+    let hint = is_empty.then(hint).flatten();
+    output.print_conversations(&answer.flows, &recorders).map_err(NoAnswer::Because)?;
+    let told = ListSummary {
+        listed: answer.flows.len() as u64,
+        all: Some(answer.totals.conversations),
+        approximate: answer.approximate,
+    };
+    match answer.next {
+        _ if arguments.quiet => {}
+        Some(next) => terminal::say(format_args!("there are more: continue with --after {next}")),
+        None if has_more => terminal::say("there are more: raise --limit, or ask each recorder alone"),
+        None => {}
+    }
+    let outcome = report_flows(arguments, &told, &answer.completeness, &output_zone(arguments)?);
+    hint.iter().map(hint::line).for_each(terminal::say);
+    Ok(outcome)
+}
+
+/// Lists hosts, ports or applications.
+fn top(
+    target: &QueryTarget,
+    query: &Query,
+    arguments: &FlowsArguments,
+    output: ListOutput,
+    control: &mut ProgressDisplay,
+) -> Result<Outcome, NoAnswer> {
+    let summary =
+        SummaryQuery { top: arguments.limit.min(TOP_MAX), buckets: 1, edges: Some(0), search: None };
+    let answer = target.summary(query, &summary, control);
+    control.end();
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            output.give_up();
+            return Err(error);
+        }
+    };
+    let listed = match arguments.top.as_str() {
+        "hosts" => output.print(&answer.top.hosts, &[]),
+        "ports" => output.print(&answer.top.ports, &[]),
+        _ => output.print(&answer.top.applications, &[]),
+    };
+    let listed = listed.map_err(NoAnswer::Because)?;
     let told = ListSummary { listed, all: None, approximate: answer.approximate };
-    Ok(report_flows(arguments, &told, &answer.completeness, &zone))
+    Ok(report_flows(arguments, &told, &answer.completeness, &output_zone(arguments)?))
+}
+
+fn output_zone(arguments: &FlowsArguments) -> Result<TimeZone, NoAnswer> {
+    arguments.query.zone().map_err(NoAnswer::Because)
 }
 
 /// Summary of a list.
@@ -199,108 +240,4 @@ fn report_flows(
         completeness.lines().iter().for_each(|line| terminal::say_completeness(&in_zone(line, zone)));
     }
     if completeness.is_sound() { Outcome::Done } else { Outcome::Incomplete }
-}
-
-/// Prints conversations as the log of another tool.
-fn log(
-    conversations: &[Conversation],
-    arguments: &FlowsArguments,
-    write: fn(&[Conversation], StandardOutput) -> io::Result<u64>,
-) -> Result<(), Failure> {
-    match write(conversations, io::BufWriter::new(io::stdout().lock())) {
-        // Whoever read the log has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => Err(error.into()),
-        Ok(left_out) => {
-            if left_out > 0 && !arguments.quiet {
-                terminal::say(format_args!(
-                    "{left_out} conversations are left out: they have no IP addresses"
-                ));
-            }
-            Ok(())
-        }
-    }
-}
-
-/// Prints a list, and returns its length.
-fn print<R: Row + Serialize>(
-    rows: &[R],
-    arguments: &FlowsArguments,
-    zone: &TimeZone,
-) -> Result<u64, Failure> {
-    let output = io::BufWriter::new(io::stdout().lock());
-    let printed = match arguments.format() {
-        "json" => write_json_lines(rows, output),
-        "csv" => write_csv(rows, output),
-        _ if io::stdout().is_terminal() => {
-            let notes = print_fitted(rows, zone, output)?;
-            notes.iter().filter(|_| !arguments.quiet).for_each(terminal::say);
-            Ok(())
-        }
-        _ => print_table(rows, zone, output),
-    };
-    match printed {
-        // Whoever read the list has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        other => other?,
-    }
-    Ok(rows.len() as u64)
-}
-
-/// Prints a table for a person, and returns what to say about it.
-fn print_fitted<R: Row>(rows: &[R], zone: &TimeZone, mut output: impl Write) -> io::Result<Vec<String>> {
-    let mut cells: Vec<Vec<String>> = rows.iter().map(|row| row.columns(true, zone)).collect();
-    let mut notes = Vec::new();
-    if let Some(start) = R::COLUMNS.iter().position(|column| column.name == "START") {
-        notes.extend(shorten_times(&mut cells, start));
-    }
-    let width = Table::new().width().map_or(TERMINAL_COLUMNS, usize::from);
-    let FittedTable { lines, left_out } = fit(R::COLUMNS, &cells, width);
-    for (number, line) in lines.iter().enumerate() {
-        let line = terminal::printable(line);
-        match number {
-            0 => writeln!(output, "{}", terminal::styled(Style::Bold, &line, io::stdout().is_terminal()))?,
-            _ => writeln!(output, "{line}")?,
-        }
-    }
-    output.flush()?;
-    if !left_out.is_empty() {
-        let names = left_out.join(", ");
-        notes.push(format!("no room for {names}: a wider terminal, a pipe, or --format csv shows them"));
-    }
-    Ok(notes)
-}
-
-/// Leaves of times what tells them apart: the time of day to the second and, unless all are of one day, the day. Returns what to say.
-fn shorten_times(rows: &mut [Vec<String>], column: usize) -> Option<String> {
-    // 2026-11-22T09:31:01.628448290Z
-    let part = |row: &Vec<String>, range| row.get(column).and_then(|time| time.get(range)).map(str::to_owned);
-    let first = rows.first().and_then(|row| part(row, 0..10))?;
-    let is_one_day = rows.iter().all(|row| part(row, 0..10).as_ref() == Some(&first));
-    for row in rows.iter_mut() {
-        let (day, time) = (part(row, 5..10)?, part(row, 11..19)?);
-        if let Some(cell) = row.get_mut(column) {
-            *cell = if is_one_day { time } else { format!("{day} {time}") };
-        }
-    }
-    is_one_day.then(|| format!("times are of {first}"))
-}
-
-/// Prints a table for a program: every column, times in full.
-fn print_table<R: Row>(rows: &[R], zone: &TimeZone, mut output: impl Write) -> io::Result<()> {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(R::COLUMNS.iter().map(|column| column.name));
-    for row in rows {
-        table.add_row(row.columns(false, zone));
-    }
-    for (cells, column) in table.column_iter_mut().zip(R::COLUMNS) {
-        if column.is_number {
-            cells.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    for line in table.lines() {
-        writeln!(output, "{}", line.trim_end())?;
-    }
-    output.flush()
 }

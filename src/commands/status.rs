@@ -1,30 +1,34 @@
 //! `netrewind status`: contents of a store, and how far back it reaches.
 
 use jiff::tz::TimeZone;
+use netrewind_client::{RecorderStatus, RemoteError};
 use netrewind_extractor::time_text::in_zone;
-use netrewind_extractor::{Damage, InterfaceOverview, Overview};
+use netrewind_extractor::{Damage, InterfaceOverview, NoControl, Overview};
 use netrewind_store::Drops;
 use netrewind_store::time::SECOND_NS;
+use serde::Serialize;
 
 use super::archived::StoredArguments;
+use super::target::{QueryTarget, TargetArguments};
 use crate::outcome::{Failure, Outcome};
 use crate::{arguments, clock, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
   netrewind status --store /data/nr
-  netrewind status --store /data/nr --json | jq .rewind_to";
+  netrewind status --store /data/nr --json | jq .rewind_to
+  netrewind status --url https://nr1:8640 --url https://nr2:8640 --token-file token";
 
 /// Arguments of `netrewind status`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct StatusArguments {
     #[command(flatten)]
-    stored: StoredArguments,
+    target: TargetArguments,
     /// Time zone of printed times: UTC, local, or a zone such as Europe/Rome or +02:00
     #[arg(long, value_name = "ZONE", default_value = "UTC", allow_hyphen_values = true)]
     tz: String,
-    /// Print one JSON object; its times are in UTC
+    /// Print one JSON object, or one for each recorder; times are in UTC
     #[arg(long)]
     json: bool,
 }
@@ -32,7 +36,11 @@ pub struct StatusArguments {
 /// Runs the command.
 pub fn run(arguments: &StatusArguments) -> Result<Outcome, Failure> {
     let zone = arguments::zone(&arguments.tz)?;
-    let store = arguments.stored.prepare()?;
+    if !arguments.target.url.is_empty() {
+        return of_recorders(arguments, &zone);
+    }
+    let TargetArguments { store, archive, .. } = arguments.target.clone();
+    let store = StoredArguments { store, archive }.prepare()?;
     store.walls().raise().say_gaps();
     let mut outcome = Outcome::Done;
     for store in store.open()? {
@@ -47,6 +55,51 @@ pub fn run(arguments: &StatusArguments) -> Result<Outcome, Failure> {
         }
     }
     Ok(outcome)
+}
+
+/// The state of each recorder's store, as it tells it itself.
+fn of_recorders(arguments: &StatusArguments, zone: &TimeZone) -> Result<Outcome, Failure> {
+    let target = QueryTarget::Remote(arguments.target.recorders()?);
+    target.walls().raise().say_gaps();
+    let QueryTarget::Remote(remote) = target else { return Ok(Outcome::Done) };
+    let found = remote.statuses(&mut NoControl).map_err(|error| match error {
+        RemoteError::Usage(text) => Failure::usage(text),
+        error => error.into(),
+    })?;
+    let are_several = found.len() > 1;
+    let mut outcome = Outcome::Done;
+    for RecorderStatus { recorder, overview } in found {
+        let overview = match overview {
+            Ok(overview) => overview,
+            Err(trouble) => {
+                outcome = Outcome::Incomplete;
+                terminal::say(format_args!("{recorder}: {trouble}"));
+                continue;
+            }
+        };
+        match (arguments.json, are_several) {
+            (true, true) => {
+                terminal::print(terminal::object(&OfRecorder { recorder, overview: &overview })?)?
+            }
+            (true, false) => terminal::print(terminal::object(&overview)?)?,
+            (false, _) => {
+                terminal::print(format_args!("{:<12}{recorder}", "recorder"))?;
+                print_overview(&overview, zone)?;
+            }
+        }
+        if !overview.damaged.is_empty() {
+            outcome = Outcome::Incomplete;
+        }
+    }
+    Ok(outcome)
+}
+
+/// The state of a recorder's store, where there are several.
+#[derive(Serialize)]
+struct OfRecorder<'o> {
+    recorder: String,
+    #[serde(flatten)]
+    overview: &'o Overview,
 }
 
 fn print_overview(overview: &Overview, zone: &TimeZone) -> std::io::Result<()> {

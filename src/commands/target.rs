@@ -6,9 +6,10 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use netrewind_client::{Access, Remote, RemoteError};
+use netrewind_client::{Access, RecorderFlows, Remote, RemoteError};
+use netrewind_extractor::flows::{FlowQuery, FlowSummary, Search, SummaryQuery};
 use netrewind_extractor::{
-    Answer, Control, Estimate, ExtractError, Extractor, FollowClock, Options, Query, Sink, SinkError,
+    Answer, Control, Estimate, ExtractError, Extractor, FollowClock, Hint, Options, Query, Sink, SinkError,
     hint_time,
 };
 use netrewind_filter::Workers;
@@ -44,7 +45,8 @@ pub struct TargetArguments {
     /// File with the token for recorders
     #[arg(long, value_name = "FILE", requires = "url")]
     pub token_file: Option<PathBuf>,
-    /// Certificate authorities (PEM) that signed the recorders' certificates [default: those that the system trusts]
+    /// Certificate authorities (PEM) that signed the recorders' certificates, or self-signed certificates of recorders themselves
+    /// [default: those that the system trusts]
     #[arg(long, value_name = "FILE", requires = "url")]
     pub ca_file: Option<PathBuf>,
     /// The token itself; not an argument, which others could read.
@@ -76,6 +78,12 @@ enum OpenedArchive {
     Several(Remote),
 }
 
+/// Who answers.
+enum AnswerSource<'t> {
+    One(&'t Extractor),
+    Several(&'t Remote),
+}
+
 /// Reason that there is no answer.
 pub enum NoAnswer {
     /// The reader of the answer has gone: not an error.
@@ -105,6 +113,11 @@ impl TargetArguments {
                 options(workers),
             ))));
         }
+        Ok(QueryTarget::Remote(self.recorders()?))
+    }
+
+    /// The recorders that are named. Nothing is asked of them yet.
+    pub fn recorders(&self) -> Result<Remote, Failure> {
         let read = |path: &PathBuf| fs::read(path).with_context(|| path.display().to_string());
         let token = match &self.token_file {
             Some(path) => Some(String::from_utf8_lossy(&read(path)?).trim().to_owned()),
@@ -112,7 +125,7 @@ impl TargetArguments {
         };
         let authorities = self.ca_file.as_ref().map(read).transpose()?;
         match Remote::new(&self.url, &Access { token, authorities }) {
-            Ok(remote) => Ok(QueryTarget::Remote(remote)),
+            Ok(remote) => Ok(remote),
             Err(RemoteError::Usage(text)) => Err(Failure::usage(text)),
             Err(error) => Err(error.into()),
         }
@@ -160,18 +173,61 @@ impl QueryTarget {
         }
     }
 
+    /// Lists conversations; the search is that of the query.
+    pub fn flows(
+        &self,
+        query: &Query,
+        flows: &FlowQuery,
+        control: &mut dyn Control,
+    ) -> Result<RecorderFlows, NoAnswer> {
+        match self.asked()? {
+            AnswerSource::One(extractor) => {
+                let (query, search) = without_search(query)?;
+                let answer = extractor.flows(&query, &FlowQuery { search, ..flows.clone() }, control)?;
+                let has_more = answer.next.is_some();
+                Ok(RecorderFlows { answer, recorders: Vec::new(), has_more })
+            }
+            AnswerSource::Several(remote) => Ok(remote.flows(query, flows, control)?),
+        }
+    }
+
+    /// Totals and top lists; the search is that of the query.
+    pub fn summary(
+        &self,
+        query: &Query,
+        summary: &SummaryQuery,
+        control: &mut dyn Control,
+    ) -> Result<FlowSummary, NoAnswer> {
+        match self.asked()? {
+            AnswerSource::One(extractor) => {
+                let (query, search) = without_search(query)?;
+                Ok(extractor.summary(&query, &SummaryQuery { search, ..summary.clone() }, control)?)
+            }
+            AnswerSource::Several(remote) => Ok(remote.summary(query, summary, control)?),
+        }
+    }
+
+    fn asked(&self) -> Result<AnswerSource<'_>, NoAnswer> {
+        Ok(match self {
+            Self::Local(extractor) => AnswerSource::One(extractor),
+            Self::Archived(target) => match target.opened()? {
+                OpenedArchive::One(extractor) => AnswerSource::One(extractor),
+                OpenedArchive::Several(remote) => AnswerSource::Several(remote),
+            },
+            Self::Remote(remote) => AnswerSource::Several(remote),
+        })
+    }
+
+    /// A hint for another query than this one, which found nothing in this time. Recorders give theirs themselves.
+    pub fn hint(&self, query: &Query, took: Duration) -> Option<Hint> {
+        let Ok(AnswerSource::One(extractor)) = self.asked() else { return None };
+        let until = Instant::now() + hint_time(took);
+        extractor.hint(query, &|| Instant::now() >= until)
+    }
+
     /// Adds a hint for another query to an empty answer that took this long. Recorders add theirs themselves.
     pub fn add_hint(&self, query: &Query, answer: &mut Answer, took: Duration) {
-        let extractor = match self {
-            Self::Local(extractor) => extractor.as_ref(),
-            Self::Archived(target) => match target.sole() {
-                Ok(extractor) => extractor,
-                Err(_) => return,
-            },
-            Self::Remote(_) => return,
-        };
-        let until = Instant::now() + hint_time(took);
-        answer.hint = extractor.hint(query, &|| Instant::now() >= until);
+        answer.hint = answer.hint.take().or_else(|| self.hint(query, took));
     }
 
     /// Upper bounds of the number of packets.
@@ -187,6 +243,13 @@ impl QueryTarget {
             }
         }
     }
+}
+
+/// A query, and the search that it has, apart.
+fn without_search(query: &Query) -> Result<(Query, Option<Search>), NoAnswer> {
+    let search = query.search.as_deref().map(str::parse).transpose();
+    let search = search.map_err(|error| NoAnswer::Because(Failure::usage(format!("--query: {error}"))))?;
+    Ok((Query { search: None, ..query.clone() }, search))
 }
 
 impl ArchivedTarget {

@@ -14,8 +14,8 @@ use crate::confine::Walls;
 use crate::extracted_hours;
 use crate::outcome::{Failure, Outcome};
 use crate::sharing::SharingArguments;
-use crate::soundness::{self, FaultReport, Logged, LoggedCounts, Vouching};
-use crate::terminal;
+use crate::soundness::{self, FaultReport, Logged, LoggedCounts, ReportForm, Vouching};
+use crate::{arguments, terminal};
 
 mod evidence;
 
@@ -23,6 +23,7 @@ const EXAMPLES: &str = "\
 Examples:
   netrewind verify --store /data/nr
   netrewind verify --store /data/nr --repair    # build again what is derived
+  netrewind verify --store /data/nr --json | jq '.faults[].part'
   netrewind verify leak.pcap --key public.pem   # with its manifest and signature
 
 With --store it reads every segment from end to end, compares every byte with the checksums in its index, builds the index again and compares,
@@ -52,27 +53,34 @@ pub struct VerifyArguments {
     /// Build again what is derived from segments and is damaged or missing; then verify
     #[arg(long, conflicts_with_all = ["file", "archive"])]
     repair: bool,
+    /// Print one JSON object, or one for each recorder; times are in UTC
+    #[arg(long)]
+    json: bool,
+    /// Time zone of printed times: UTC, local, or a zone such as Europe/Rome or +02:00
+    #[arg(long, value_name = "ZONE", default_value = "UTC", allow_hyphen_values = true)]
+    tz: String,
     #[command(flatten)]
     sharing: SharingArguments,
 }
 
 /// Runs the command.
 pub fn run(arguments: &VerifyArguments) -> Result<Outcome, Failure> {
+    let form = ReportForm { json: arguments.json, zone: arguments::zone(&arguments.tz)? };
     match (&arguments.file, &arguments.store) {
-        (Some(file), _) => evidence::verify(file, arguments.key.as_deref()),
+        (Some(file), _) => evidence::verify(file, arguments.key.as_deref(), &form),
         (None, store) if arguments.archive.archive.is_some() => {
             let Some(archive) = arguments.archive.prepare_without_cache(store.as_deref())? else {
                 return Ok(Outcome::Done);
             };
-            verify_archive(&archive)
+            verify_archive(&archive, &form)
         }
-        (None, Some(store)) => verify_store(store, arguments),
+        (None, Some(store)) => verify_store(store, arguments, &form),
         (None, None) => Err(Failure::usage("name a store with --store, or a file that has a manifest")),
     }
 }
 
-fn verify_store(folder: &Path, arguments: &VerifyArguments) -> Result<Outcome, Failure> {
-    let mut report = FaultReport::default();
+fn verify_store(folder: &Path, arguments: &VerifyArguments, form: &ReportForm) -> Result<Outcome, Failure> {
+    let mut report = FaultReport::new(form);
     if arguments.repair {
         soundness::repair(folder, &arguments.sharing, &mut report)?;
     }
@@ -84,12 +92,14 @@ fn verify_store(folder: &Path, arguments: &VerifyArguments) -> Result<Outcome, F
 }
 
 /// Verifies what an archive has of each recorder.
-fn verify_archive(archive: &PreparedArchive) -> Result<Outcome, Failure> {
+fn verify_archive(archive: &PreparedArchive, form: &ReportForm) -> Result<Outcome, Failure> {
     archive.walls().raise().say_gaps();
     let mut outcome = Outcome::Done;
     for store in archive.open()? {
-        terminal::print(store.root().display())?;
-        let found = verify_opened(&store, FaultReport::default())?;
+        if !form.json {
+            terminal::print(store.root().display())?;
+        }
+        let found = verify_opened(&store, FaultReport::new(form))?;
         if matches!(found, Outcome::Incomplete) {
             outcome = found;
         }
@@ -109,14 +119,9 @@ fn verify_opened(store: &Store, mut report: FaultReport) -> Result<Outcome, Fail
     soundness::check_catalog(store, &mut report)?;
     soundness::check_audit(store, &mut report)?;
     soundness::check_cases(store, &mut report)?;
+    soundness::check_secrets(store, &mut report)?;
     tell_what_answers_lack(store, &mut report)?;
-    report.line.clear();
-    terminal::print(report.sound())?;
-    terminal::print(format_args!(
-        "{} segments, {records} packets, {} faults",
-        segments.len(),
-        report.faults
-    ))?;
+    report.end(&store.root().display().to_string(), segments.len() as u64, records)?;
     Ok(if report.faults == 0 { Outcome::Done } else { Outcome::Incomplete })
 }
 

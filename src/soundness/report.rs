@@ -2,12 +2,15 @@
 
 use std::collections::HashSet;
 
+use jiff::tz::TimeZone;
+use netrewind_extractor::time_text::in_zone;
 use netrewind_store::Store;
+use serde::Serialize;
 
 use crate::terminal::{self, StatusLine};
 
 /// Parts of one kind: how many there are, and how many of them are good.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Tally {
     /// The parts, in words: `segments with 9 packets`.
     pub what: String,
@@ -15,6 +18,24 @@ pub struct Tally {
     pub sound: u64,
     /// Number of all.
     pub all: u64,
+}
+
+/// Form of a report.
+#[derive(Clone, Debug)]
+pub struct ReportForm {
+    /// True for one JSON object at the end, with times in UTC, instead of a line for each fault.
+    pub json: bool,
+    /// The zone of times in lines.
+    pub zone: TimeZone,
+}
+
+/// Something found in a part of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The part: a segment, a file.
+    pub part: String,
+    /// Its fault, or what is said of it.
+    pub reason: String,
 }
 
 /// Faults found so far.
@@ -26,30 +47,73 @@ pub struct FaultReport {
     tallies: Vec<Tally>,
     /// Parts that have been named already.
     parts: HashSet<String>,
+    form: ReportForm,
+    /// Faults that are not printed yet.
+    gathered: Vec<Finding>,
+    /// Likewise, of remarks.
+    remarks: Vec<Finding>,
 }
 
-impl Default for FaultReport {
-    fn default() -> Self {
-        Self { line: StatusLine::new(), faults: 0, tallies: Vec::new(), parts: HashSet::new() }
-    }
+/// A report as JSON.
+#[derive(Serialize)]
+struct WholeReport<'r> {
+    store: &'r str,
+    segments: u64,
+    packets: u64,
+    faults: &'r [Finding],
+    remarks: &'r [Finding],
+    sound: &'r [Tally],
 }
 
 impl FaultReport {
+    /// Nothing so far.
+    pub fn new(form: &ReportForm) -> Self {
+        Self {
+            line: StatusLine::new(),
+            faults: 0,
+            tallies: Vec::new(),
+            parts: HashSet::new(),
+            form: form.clone(),
+            gathered: Vec::new(),
+            remarks: Vec::new(),
+        }
+    }
+
     /// Names a fault of a part.
     pub fn fault(&mut self, part: &str, reason: &str) -> std::io::Result<()> {
         self.faults += 1;
         self.parts.insert(part.to_owned());
+        if self.form.json {
+            self.gathered.push(Finding { part: part.to_owned(), reason: reason.to_owned() });
+            return Ok(());
+        }
         self.print(part, reason)
     }
 
     /// Names something that is no fault.
     pub fn remark(&mut self, part: &str, reason: &str) -> std::io::Result<()> {
+        if self.form.json {
+            self.remarks.push(Finding { part: part.to_owned(), reason: reason.to_owned() });
+            return Ok(());
+        }
         self.print(part, &format!("{reason}: no fault"))
     }
 
     fn print(&mut self, part: &str, reason: &str) -> std::io::Result<()> {
         self.line.clear();
-        terminal::print(format_args!("{part}: {reason}"))
+        terminal::print(in_zone(&format!("{part}: {reason}"), &self.form.zone))
+    }
+
+    /// Prints what is left to say of a store with so many segments and packets.
+    pub fn end(&mut self, store: &str, segments: u64, packets: u64) -> std::io::Result<()> {
+        self.line.clear();
+        if self.form.json {
+            let (faults, remarks, sound) = (&self.gathered[..], &self.remarks[..], &self.tallies[..]);
+            let whole = WholeReport { store, segments, packets, faults, remarks, sound };
+            return terminal::print(terminal::object(&whole)?);
+        }
+        terminal::print(in_zone(&self.sound(), &self.form.zone))?;
+        terminal::print(format_args!("{segments} segments, {packets} packets, {} faults", self.faults))
     }
 
     /// Takes note that a part, by another name, has been named.
@@ -74,7 +138,7 @@ impl FaultReport {
     }
 
     /// Description of the good parts.
-    pub fn sound(&self) -> String {
+    fn sound(&self) -> String {
         let words = self.tallies.iter().map(|Tally { what, sound, all }| match sound == all {
             true => format!("{all} {what}"),
             false => format!("{sound} of {all} {what}"),

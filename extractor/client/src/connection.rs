@@ -19,6 +19,8 @@ use tokio::sync::mpsc::Sender;
 
 use crate::error::{RemoteError, Trouble};
 use crate::pcapng_stream::{Block, Blocks};
+use crate::question::Question;
+use crate::trust::Trust;
 
 /// Interval at which the caller that waits for a recorder is asked whether to give up.
 pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -28,6 +30,10 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// The longest query string; longer parameters, such as lists, go in the body of a POST.
 const QUERY_STRING_BYTES_MAX: usize = 4 << 10;
+/// The longest query string of a question that has no form with a body.
+const LONE_QUERY_STRING_BYTES_MAX: usize = 48 << 10;
+/// Conversations that are asked for at a time.
+const PAGE_FLOWS: usize = 5_000;
 /// Bytes of an answer that is not a capture file.
 const OBJECT_BYTES_MAX: usize = 16 << 20;
 
@@ -75,33 +81,40 @@ pub(super) fn client(access: &Access) -> Result<HttpClient, RemoteError> {
     http.set_keepalive(Some(KEEPALIVE));
     http.set_nodelay(true);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let (roots, pinned) = authorities(access.authorities.as_deref())?;
+    let trust = Trust::new(roots, pinned, Arc::clone(&provider)).map_err(RemoteError::Failed)?;
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| RemoteError::Failed(error.to_string()))?
-        .with_root_certificates(authorities(access)?)
+        .dangerous() // names, dates and signatures are verified all the same
+        .with_custom_certificate_verifier(Arc::new(trust))
         .with_no_client_auth();
     let connector =
         HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
     Ok(Client::builder(TokioExecutor::new()).build(connector))
 }
 
-fn authorities(access: &Access) -> Result<rustls::RootCertStore, RemoteError> {
-    let mut roots = rustls::RootCertStore::empty();
-    let Some(pem) = &access.authorities else {
+/// The authorities that are trusted, and the certificates that the user named.
+fn authorities(
+    pem: Option<&[u8]>,
+) -> Result<(rustls::RootCertStore, Vec<CertificateDer<'static>>), RemoteError> {
+    let (mut roots, mut pinned) = (rustls::RootCertStore::empty(), Vec::new());
+    let Some(pem) = pem else {
         // A system certificate that cannot be read is ignored: no recorder needs it.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        return Ok(roots);
+        return Ok((roots, pinned));
     };
     let wrong = |why: &str| {
         RemoteError::Usage(format!("--ca-file: {why}: give the certificates of the authorities as PEM"))
     };
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|_| wrong("a certificate in the file is damaged"))?;
-        roots.add(certificate).map_err(|_| wrong("a certificate in the file is not that of an authority"))?;
+        pinned.push(certificate.clone());
+        roots.add(certificate).map_err(|_| wrong("a certificate in the file is of an unknown kind"))?;
     }
     match roots.is_empty() {
         true => Err(wrong("there is no certificate in the file")),
-        false => Ok(roots),
+        false => Ok((roots, pinned)),
     }
 }
 
@@ -126,7 +139,7 @@ impl Connection {
     fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, Trouble> {
         let mut request = Request::builder()
             .method(method)
-            .uri(format!("{}/api/v1/packets{path}", self.base))
+            .uri(format!("{}/api/v1/{path}", self.base))
             .header(header::TE, "trailers")
             .header(header::CONTENT_TYPE, "application/json");
         if let Some(token) = &self.token {
@@ -150,14 +163,51 @@ impl Connection {
         }
     }
 
-    /// Asks for a number of packets: `count` or `estimate`.
-    pub(super) async fn look_up(self, what: String, fields: Map<String, Value>) -> Result<Value, Trouble> {
-        let query = query_string(&fields);
-        let request = match query.len() <= QUERY_STRING_BYTES_MAX {
-            true => self.request(Method::GET, &format!("/{what}?{query}"), Bytes::new())?,
+    /// Asks for one object. Of conversations it asks for one page after the other, as far as they are wanted.
+    pub(super) async fn look_up(
+        self,
+        question: Question,
+        mut fields: Map<String, Value>,
+    ) -> Result<Value, Trouble> {
+        let Question::Flows(asked) = &question else { return self.object(&question, &fields).await };
+        let mut answer = Value::Null;
+        loop {
+            let found = flows_in(&mut answer).map_or(0, |flows| flows.len());
+            let wanted = asked.limit.saturating_sub(found);
+            fields.insert("limit".into(), wanted.clamp(1, PAGE_FLOWS).into());
+            let mut page = self.object(&question, &fields).await?;
+            let next = page.get("next").cloned().unwrap_or_default();
+            let count = flows_in(&mut page).map_or(0, |flows| flows.len());
+            match flows_in(&mut answer) {
+                None => answer = page,
+                Some(flows) => {
+                    flows.append(flows_in(&mut page).unwrap_or(&mut Vec::new()));
+                    answer["next"] = next.clone();
+                }
+            }
+            if next.is_null() || count == 0 || count >= wanted {
+                return Ok(answer);
+            }
+            fields.insert("cursor".into(), next);
+        }
+    }
+
+    async fn object(&self, question: &Question, fields: &Map<String, Value>) -> Result<Value, Trouble> {
+        let (query, path) = (query_string(fields), question.path());
+        let bytes_max =
+            if question.takes_body() { QUERY_STRING_BYTES_MAX } else { LONE_QUERY_STRING_BYTES_MAX };
+        let request = match query.len() <= bytes_max {
+            true => self.request(Method::GET, &format!("{path}?{query}"), Bytes::new())?,
+            false if question.takes_body() => {
+                let body = serde_json::to_vec(fields).map_err(|error| Trouble::Wrong(error.to_string()))?;
+                self.request(Method::POST, path, body.into())?
+            }
             false => {
-                let body = serde_json::to_vec(&fields).map_err(|error| Trouble::Wrong(error.to_string()))?;
-                self.request(Method::POST, &format!("/{what}"), body.into())?
+                return Err(Trouble::Wrong(
+                    "the filter and the lists are too long to be sent with this question: shorten them, or ask \
+                     the store itself with --store"
+                        .to_owned(),
+                ));
             }
         };
         let response = self.ask(request).await?;
@@ -175,7 +225,7 @@ impl Connection {
 
     async fn read(&self, fields: &Map<String, Value>, pieces: &Sender<Piece>) -> Result<Value, Trouble> {
         let body = serde_json::to_vec(fields).map_err(|error| Trouble::Wrong(error.to_string()))?;
-        let response = self.ask(self.request(Method::POST, "", body.into())?).await?;
+        let response = self.ask(self.request(Method::POST, "packets", body.into())?).await?;
         let head = object(response.headers(), COMPLETENESS_HEADER).unwrap_or_default();
         let mut account = object(response.headers(), ANSWER_HEADER);
         if pieces.send(Piece::Head(head)).await.is_err() {
@@ -231,6 +281,11 @@ fn query_string(fields: &Map<String, Value>) -> String {
         }
     }
     form.finish()
+}
+
+/// The conversations of a page.
+fn flows_in(page: &mut Value) -> Option<&mut Vec<Value>> {
+    page.get_mut("flows")?.as_array_mut()
 }
 
 /// JSON value of a header.

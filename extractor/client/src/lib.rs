@@ -10,14 +10,18 @@
 
 mod connection;
 mod error;
+mod flows;
 mod merge;
 mod pcapng_stream;
+mod question;
 mod recorder;
 mod remote;
 mod stored;
+mod trust;
 #[doc(hidden)]
 pub mod untrusted;
 
 pub use connection::Access;
 pub use error::RemoteError;
-pub use remote::Remote;
+pub use flows::RecorderFlows;
+pub use remote::{RecorderStatus, Remote};

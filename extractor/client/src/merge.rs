@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
 use netrewind_extractor::{
     Answer, AnswerPacket, Asked, Completeness, Control, Dedup, DedupWindow, FollowClock, HOLD_BACK, Hint,
     Interface, InterfaceAccount, Preface, Progress, Query, ReachedLimit, RecorderCompleteness, Sink, Span,
@@ -24,6 +25,8 @@ use crate::recorder::AskedRecorder;
 
 /// Pieces of an answer that wait, for each recorder: a piece has some tens of kilobytes.
 const PIECES_MAX: usize = 32;
+/// Bytes of TLS secrets that are taken from a recorder; it gives as many at most.
+const SECRETS_BYTES_MAX: usize = 64 << 20;
 /// Number of packets between two checks for cancellation.
 const PACKETS_BETWEEN_QUESTIONS: u64 = 1024;
 
@@ -42,6 +45,8 @@ struct Source {
     comment: Option<String>,
     end: Option<Result<Value, Trouble>>,
     reached: Option<Timestamp>,
+    /// Bytes of TLS secrets that it has sent.
+    secrets_bytes: usize,
 }
 
 impl Source {
@@ -137,6 +142,8 @@ pub(super) struct Merge<'r> {
     /// Deduplication over all recorders. Tunnels are found by their usual ports: recorders do not tell theirs.
     dedup: Option<Dedup>,
     first: Option<Timestamp>,
+    /// TLS secrets that the sink has not been given yet.
+    secrets: Vec<Bytes>,
 }
 
 /// Next step.
@@ -171,6 +178,7 @@ impl<'r> Merge<'r> {
                 comment: None,
                 end: None,
                 reached: None,
+                secrets_bytes: 0,
             }
         };
         Self {
@@ -186,6 +194,7 @@ impl<'r> Merge<'r> {
             limit_reached: None,
             dedup: dedup.map(|window| Dedup::new(window, &TunnelPorts::default())),
             first: None,
+            secrets: Vec::new(),
         }
     }
 
@@ -210,6 +219,9 @@ impl<'r> Merge<'r> {
                 has_begun = true;
                 self.begin(sink)?;
                 is_flushed = false;
+            }
+            if has_begun {
+                self.secrets.drain(..).try_for_each(|key_log| sink.secrets(&key_log))?;
             }
             self.stop_where_one_has_stopped();
             if clock.is_some()
@@ -310,6 +322,12 @@ impl<'r> Merge<'r> {
         for block in blocks {
             match block {
                 Block::Packet(packet) => source.ready.push_back(packet),
+                Block::Secrets(key_log) => {
+                    source.secrets_bytes += key_log.len();
+                    if source.secrets_bytes <= SECRETS_BYTES_MAX {
+                        self.secrets.push(key_log);
+                    }
+                }
                 Block::Head(comment) => source.head_comment = Some(comment),
                 Block::Statistics(interface, account, comment) => {
                     source.comment = comment.or(source.comment.take());

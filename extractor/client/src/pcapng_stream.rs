@@ -18,6 +18,9 @@ const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;
 const INTERFACE_STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
+const DECRYPTION_SECRETS: u32 = 10;
+/// Type of secrets: a TLS key log.
+const TLS_KEY_LOG: u32 = 0x544c_534b;
 const LITTLE_ENDIAN: u32 = 0x1a2b_3c4d;
 
 const OPTION_COMMENT: u16 = 1;
@@ -40,6 +43,8 @@ pub(super) enum Block {
     Packet(RemotePacket),
     /// Completeness known before reading, as the file's own comment.
     Head(String),
+    /// Lines of a TLS key log.
+    Secrets(Bytes),
     /// Packets that an interface has received and lost; the first with the completeness known after reading, as a comment.
     Statistics(u32, InterfaceAccount, Option<String>),
 }
@@ -128,6 +133,12 @@ impl Blocks {
                 let interface = u32_at(&body, 0).filter(|&number| (number as usize) < self.interfaces)?;
                 let options = options(body.get(12..)?);
                 Some(Some(Block::Statistics(interface, account_of(&options), comment_of(&options))))
+            }
+            DECRYPTION_SECRETS => {
+                let length = u32_at(&body, 4)? as usize;
+                let end = length.checked_add(8).filter(|end| *end <= body.len())?;
+                let is_tls = u32_at(&body, 0)? == TLS_KEY_LOG;
+                Some(is_tls.then(|| Block::Secrets(body.slice(8..end))))
             }
             ENHANCED_PACKET => self.packet(&body).map(|packet| Some(Block::Packet(packet))),
             _ => Some(None),

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::connection::{Connection, Piece};
 use crate::error::Trouble;
+use crate::question::Question;
 use crate::stored::StoredRecorder;
 
 /// A recorder that is asked.
@@ -43,19 +44,19 @@ impl AskedRecorder {
         }
     }
 
-    /// Looks up a number of packets: `count` or `estimate`.
+    /// Asks for one object.
     pub(super) fn look_up(
         &self,
         runtime: &Runtime,
-        what: &str,
+        question: &Question,
         query: &Query,
         fields: &Map<String, Value>,
     ) -> JoinHandle<Result<Value, Trouble>> {
         match self {
             Self::Distant(connection) => {
-                runtime.spawn(connection.clone().look_up(what.to_owned(), fields.clone()))
+                runtime.spawn(connection.clone().look_up(question.clone(), fields.clone()))
             }
-            Self::Stored(recorder) => recorder.look_up(runtime, what, query.clone()),
+            Self::Stored(recorder) => recorder.look_up(runtime, question.clone(), query.clone()),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use netrewind_extractor::{
     Answer, AnswerLimits, Completeness, Control, CountSink, DedupWindow, Estimate, Extractor, FollowClock,
-    Hint, Query, RecorderCompleteness, Sink, ViewMode,
+    Hint, Overview, Query, RecorderCompleteness, Sink, ViewMode,
 };
 use netrewind_store::Timestamp;
 use serde_json::{Map, Value, json};
@@ -14,8 +14,12 @@ use tokio::runtime::Runtime;
 use crate::connection::{Access, Connection, LOOK_INTERVAL, client};
 use crate::error::{RemoteError, none_answered};
 use crate::merge::{Merge, Questions};
+use crate::question::Question;
 use crate::recorder::AskedRecorder;
 use crate::stored::StoredRecorder;
+
+/// Member by which a recorder that did not answer is known: none of an answer has this name.
+const TROUBLE: &str = "no answer because";
 
 /// Recorders that are asked together.
 #[derive(Debug)]
@@ -23,6 +27,15 @@ pub struct Remote {
     /// Made for the first question.
     runtime: OnceLock<Runtime>,
     recorders: Vec<AskedRecorder>,
+}
+
+/// The state of a recorder's store.
+#[derive(Clone, Debug)]
+pub struct RecorderStatus {
+    /// Its host and port.
+    pub recorder: String,
+    /// The state, or the reason why it did not tell it.
+    pub overview: Result<Box<Overview>, String>,
 }
 
 impl Remote {
@@ -76,6 +89,9 @@ impl Remote {
             // Recorders of earlier versions do not know the parameter.
             fields.insert("check".into(), json!(true));
         }
+        if query.secrets && sink.wants().secrets {
+            fields.insert("secrets".into(), json!(true));
+        }
         fields.insert("follow".into(), json!(clock.is_some()));
         let questions = Questions { asked: &asked, fields: &fields };
         Merge::new(self.runtime()?, &self.recorders, self.dedup_here(query), query, &questions)
@@ -88,24 +104,20 @@ impl Remote {
             return self.extract(query, &mut CountSink, control, None);
         }
         let mut answer = Answer::default();
-        for (name, found) in self.look_up("count", query, control)? {
+        for (name, found) in self.look_up(&Question::Count, query, control)? {
             let count = |member: &str| found.get(member).and_then(Value::as_u64).unwrap_or_default();
             answer.packets += count("packets");
             answer.bytes += count("bytes");
             answer.duplicates_dropped += count("duplicates_dropped");
             let hint = found.get("hint").cloned().map(serde_json::from_value::<Hint>);
             answer.hint = answer.hint.or(hint.and_then(Result::ok));
-            let completeness = found.get("completeness").cloned().unwrap_or_default();
-            let completeness = match found.get("trouble").and_then(Value::as_str) {
+            let completeness = match trouble_in(&found) {
                 Some(trouble) => RecorderCompleteness::lacking(name, trouble),
-                None => RecorderCompleteness::of(
-                    name,
-                    &serde_json::from_value::<Completeness>(completeness).map_err(|_| {
-                        RemoteError::Failed(
-                            "a recorder's reply is from another version of netrewind".to_owned(),
-                        )
-                    })?,
-                ),
+                None => {
+                    let completeness = found.get("completeness").cloned().unwrap_or_default();
+                    let completeness: Completeness = read(&name, completeness)?;
+                    RecorderCompleteness::of(name, &completeness)
+                }
             };
             answer.completeness.recorders.push(completeness);
         }
@@ -121,7 +133,7 @@ impl Remote {
         control: &mut dyn Control,
     ) -> Result<(Estimate, Vec<String>), RemoteError> {
         let (mut total, mut troubles) = (Estimate::default(), Vec::new());
-        for (name, found) in self.look_up("estimate", query, control)? {
+        for (name, found) in self.look_up(&Question::Estimate, query, control)? {
             let number = |member: &str| found.get(member).and_then(Value::as_u64).unwrap_or_default();
             total.add(&Estimate {
                 packets_min: number("packets_min"),
@@ -129,8 +141,7 @@ impl Remote {
                 bytes_max: number("bytes_max"),
                 segments: number("segments"),
             });
-            let trouble = found.get("trouble").and_then(Value::as_str);
-            troubles.extend(trouble.map(|trouble| format!("{name}: {trouble}")));
+            troubles.extend(trouble_in(&found).map(|trouble| format!("{name}: {trouble}")));
         }
         if let Some(limit) = query.limits.packets {
             total.packets_max = total.packets_max.min(limit);
@@ -156,17 +167,39 @@ impl Remote {
         }
     }
 
-    /// Asks all recorders at once; a failure is in the recorder's object as `trouble`.
-    fn look_up(
+    /// The state of each recorder's store, or the reason why it did not tell it.
+    pub fn statuses(&self, control: &mut dyn Control) -> Result<Vec<RecorderStatus>, RemoteError> {
+        let found = self.look_up(&Question::Status, &Query::default(), control)?;
+        let of = |(recorder, found): (String, Value)| {
+            let overview = match trouble_in(&found).map(str::to_owned) {
+                Some(trouble) => Err(trouble),
+                None => Ok(Box::new(read(&recorder, found)?)),
+            };
+            Ok(RecorderStatus { recorder, overview })
+        };
+        found.into_iter().map(of).collect()
+    }
+
+    /// Number of recorders.
+    pub(super) fn count_recorders(&self) -> usize {
+        self.recorders.len()
+    }
+
+    /// Asks all recorders at once; a failure is in the recorder's object as [`TROUBLE`].
+    pub(super) fn look_up(
         &self,
-        what: &str,
+        question: &Question,
         query: &Query,
         control: &mut dyn Control,
     ) -> Result<Vec<(String, Value)>, RemoteError> {
         let (asked, runtime) = (self.asked(query), self.runtime()?);
-        let fields = fields(&asked);
-        let tasks: Vec<_> =
-            self.recorders.iter().map(|recorder| recorder.look_up(runtime, what, &asked, &fields)).collect();
+        let mut fields = match question {
+            Question::Status => Map::new(),
+            _ => fields(&asked),
+        };
+        question.add_to(&mut fields);
+        let ask = |recorder: &AskedRecorder| recorder.look_up(runtime, question, &asked, &fields);
+        let tasks: Vec<_> = self.recorders.iter().map(ask).collect();
         let (mut found, mut troubles) = (Vec::new(), Vec::new());
         for (recorder, mut task) in self.recorders.iter().zip(tasks) {
             let done = loop {
@@ -180,7 +213,7 @@ impl Remote {
             let object = match done {
                 Ok(Ok(object)) => object,
                 Ok(Err(trouble)) => {
-                    let object = json!({ "trouble": trouble.to_string() });
+                    let object = json!({ TROUBLE: trouble.to_string() });
                     troubles.push((recorder.name().to_owned(), trouble));
                     object
                 }
@@ -191,6 +224,20 @@ impl Remote {
         none_answered(&troubles, self.recorders.len())?;
         Ok(found)
     }
+}
+
+/// The reason why a recorder did not answer.
+pub(super) fn trouble_in(found: &Value) -> Option<&str> {
+    found.get(TROUBLE).and_then(Value::as_str)
+}
+
+/// Reads a recorder's object.
+pub(super) fn read<T: serde::de::DeserializeOwned>(recorder: &str, object: Value) -> Result<T, RemoteError> {
+    serde_json::from_value(object).map_err(|error| {
+        RemoteError::Failed(format!(
+            "{recorder}: its reply is from another version of netrewind, or from another program: {error}"
+        ))
+    })
 }
 
 /// The query as parameters of a request.

@@ -3,6 +3,7 @@
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
+use netrewind_extractor::flows::{FlowQuery, Search, SummaryQuery};
 use netrewind_extractor::{
     Answer, AnswerPacket, AnswerRecords, Control, ExtractError, Extractor, Interface, NoControl, PcapngSink,
     Preface, Query, Sink, SinkError, Wants,
@@ -15,6 +16,7 @@ use tokio::task::JoinHandle;
 use crate::connection::Piece;
 use crate::error::Trouble;
 use crate::pcapng_stream::Blocks;
+use crate::question::Question;
 
 /// Bytes of an answer that become a piece.
 const PIECE_BYTES: usize = 64 << 10;
@@ -77,6 +79,10 @@ impl<W: Write> Sink for HeadedSink<'_, W> {
         self.sink.begin(preface)
     }
 
+    fn secrets(&mut self, key_log: &[u8]) -> Result<(), SinkError> {
+        self.sink.secrets(key_log)
+    }
+
     fn packet(&mut self, packet: &AnswerPacket<'_>) -> Result<(), SinkError> {
         self.sink.packet(packet)
     }
@@ -128,21 +134,37 @@ impl StoredRecorder {
         }
     }
 
-    /// Looks up a number of packets, as a recorder over HTTP does.
+    /// Answers with one object, as a recorder over HTTP does.
     pub(super) fn look_up(
         &self,
         runtime: &Runtime,
-        what: &str,
+        question: Question,
         query: Query,
     ) -> JoinHandle<Result<Value, Trouble>> {
         let extractor = Arc::clone(&self.extractor);
-        let is_estimate = what == "estimate";
         runtime.spawn_blocking(move || {
-            let object = match is_estimate {
-                true => extractor.estimate(&query).map(serde_json::to_value),
-                false => extractor.count(&query, &mut NoControl).map(serde_json::to_value),
+            let silent = |error: &dyn std::fmt::Display| Trouble::Silent(error.to_string());
+            let search = |query: &Query| query.search.as_deref().map(str::parse::<Search>).transpose();
+            let search = search(&query).map_err(|error| Trouble::Wrong(error.to_string()))?;
+            let unsearched = Query { search: None, ..query.clone() };
+            let object = match question {
+                Question::Estimate => extractor.estimate(&query).map(serde_json::to_value),
+                Question::Count => extractor.count(&query, &mut NoControl).map(serde_json::to_value),
+                Question::Flows(flows) => {
+                    let flows = FlowQuery { search, ..flows };
+                    extractor.flows(&unsearched, &flows, &mut NoControl).map(serde_json::to_value)
+                }
+                Question::Summary(summary) => {
+                    let summary = SummaryQuery { search, ..summary };
+                    extractor.summary(&unsearched, &summary, &mut NoControl).map(serde_json::to_value)
+                }
+                Question::Status => {
+                    return Err(Trouble::Wrong(
+                        "the state of a store is asked of the store itself".to_owned(),
+                    ));
+                }
             };
-            object.map_err(trouble)?.map_err(|error| Trouble::Silent(error.to_string()))
+            object.map_err(trouble)?.map_err(|error| silent(&error))
         })
     }
 }

@@ -36,6 +36,8 @@ impl AnswerTag {
     pub fn of(preface: &Preface<'_>, format: Format, now: Timestamp) -> Option<Self> {
         let (query, contents) = (preface.query, preface.fingerprint?);
         query.to.filter(|to| *to <= now)?;
+        // Secrets go, or become unreadable, without any change to the segments.
+        (!query.secrets).then_some(())?;
         let mut digest = Xxh3::new();
         digest.update(env!("CARGO_PKG_VERSION").as_bytes());
         digest.update(format.extension().as_bytes());

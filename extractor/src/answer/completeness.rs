@@ -50,7 +50,7 @@ pub struct Completeness {
 }
 
 /// An index that was bypassed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct RejectedIndex {
     /// Whose index it is.

@@ -132,7 +132,7 @@ impl std::str::FromStr for PageCursor {
 netrewind_store::serde_as_text!(PageCursor);
 
 /// A page of conversations.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct FlowAnswer {
     /// In the order asked for.

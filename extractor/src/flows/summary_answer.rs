@@ -57,7 +57,7 @@ impl Default for SummaryQuery {
 }
 
 /// Summary of a range of time.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct FlowSummary {
     /// Start of the range; an open start stands for the oldest packet kept. Absent if nothing is kept.
@@ -93,7 +93,7 @@ pub struct FlowSummary {
 }
 
 /// The top lists: the most bytes first.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Top {
     /// Addresses.
@@ -107,7 +107,7 @@ pub struct Top {
 }
 
 /// Traffic of a host, sent and received.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct HostCount {
     /// Its address.
@@ -126,7 +126,7 @@ pub struct HostCount {
 }
 
 /// Traffic to and from a server port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct PortCount {
     /// `tcp`, `udp`...
@@ -139,7 +139,7 @@ pub struct PortCount {
 }
 
 /// Traffic of an application.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ApplicationCount {
     /// Name of the service, or of the protocol if no service is known.
@@ -152,7 +152,7 @@ pub struct ApplicationCount {
 }
 
 /// Traffic between two hosts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Edge {
     /// The lesser address.

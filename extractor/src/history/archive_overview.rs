@@ -1,10 +1,10 @@
 //! State of the archive that a recorder uploads into, as the logbook tells.
 
 use netrewind_store::{Event, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The archive of a store at a glance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ArchiveOverview {
     /// Its URL.

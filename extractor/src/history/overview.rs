@@ -11,7 +11,7 @@ use netrewind_store::store::{
 };
 use netrewind_store::time::{DAY_SECONDS, SECOND_NS};
 use netrewind_store::{Drops, SegmentError, SegmentName, SegmentState, Store, StoreError, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::answer::completeness::{Damage, identity_damage};
 use crate::history::logbook_damage::part_and_reason;
@@ -26,7 +26,7 @@ const REACH_SECONDS_MIN: f64 = 60.0;
 const INDEX_HEAD_BYTES: u64 = 4096;
 
 /// A store at a glance.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Overview {
     /// Its folder.
@@ -191,7 +191,7 @@ impl Overview {
 }
 
 /// An archive at a glance.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ArchivedOverview {
     /// Its URL.
@@ -226,7 +226,7 @@ fn times_of_hours(store: &Store, segments: &[ListedSegment]) -> HashMap<SegmentN
 }
 
 /// An interface at a glance.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct InterfaceOverview {
     /// Its name.
@@ -273,7 +273,7 @@ fn reach_seconds(
 }
 
 /// The holds of a store at a glance.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct HeldOverview {
     /// Cases.
@@ -303,7 +303,7 @@ impl HeldOverview {
 }
 
 /// The catalog of conversations at a glance.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CatalogOverview {
     /// Hours that it has.

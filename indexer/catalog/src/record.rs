@@ -279,7 +279,7 @@ fn read_tunnels(from: &mut DocumentReader<'_>) -> Option<Vec<TunnelRecord>> {
             }
         };
         let (source, destination) = (address()?, address()?);
-        tunnels.push(TunnelRecord { kind, id, source, destination });
+        tunnels.push(TunnelRecord { kind: kind.into(), id, source, destination });
     }
     Some(tunnels)
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use netrewind_packet::protocol;
 use netrewind_store::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::encapsulation::Encapsulations;
 use crate::key::FlowKey;
@@ -15,7 +15,7 @@ use crate::template_facts::FlowKeyKind;
 use crate::tunnel_record::TunnelRecord;
 
 /// A conversation: all packets between two ends. Ends have no address if the packets have no IP header.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Conversation {
@@ -58,7 +58,7 @@ pub struct Conversation {
     /// Tunnels of the client's packets (the server's if the client has sent none), outermost first.
     pub tunnels: Vec<TunnelRecord>,
     /// Tunnels of the server's packets, if they differ from the client's in reverse.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub server_tunnels: Vec<TunnelRecord>,
     /// Application and labels; absent if neither the first bytes nor the ports identify it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,7 +83,7 @@ impl Conversation {
 }
 
 /// One end of a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct FlowEnd {
     /// Absent if there is no IP header.
@@ -95,7 +95,7 @@ pub struct FlowEnd {
 
 /// TCP properties of a conversation. Round-trip time, retransmissions and out-of-order segments are counted over whole segments
 /// of the store, including packets that the filter or the range leaves out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TcpRecord {
     /// TCP flags that the client has sent, as letters of `FSRPAUEC`.
@@ -119,7 +119,7 @@ pub struct TcpRecord {
 }
 
 /// State of a TCP connection, and how it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TcpState {
@@ -149,7 +149,7 @@ impl TcpState {
 }
 
 /// ICMP type and code of a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Icmp {
     /// Their type; the request's, if there are replies.

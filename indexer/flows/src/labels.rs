@@ -1,9 +1,10 @@
 //! Labels of a conversation, as reported.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use netrewind_index::LabelKey;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::key::FlowKey;
 use crate::label_texts::LabelTexts;
@@ -11,7 +12,7 @@ use crate::part::FlowCounters;
 use crate::services;
 
 /// Application and labels of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct FlowLabels {
     /// Protocol that the first bytes show, such as `tls`; else the usual protocol of the server's port.
@@ -21,11 +22,11 @@ pub struct FlowLabels {
     /// Other labels that the first bytes show, by key: `server_name`, `alpn`, `ja4`, `tls_version`, `http_method`, `http_host`,
     /// `http_user_agent`, `dns_question`, `dns_type`, `dns_answer`, `ssh_banner`, `quic_version`.
     #[serde(flatten)]
-    pub others: BTreeMap<&'static str, LabelValue>,
+    pub others: BTreeMap<Cow<'static, str>, LabelValue>,
 }
 
 /// One text or several.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum LabelValue {
@@ -76,7 +77,7 @@ impl FlowLabels {
                 let value = labels.others.get_mut(key.name());
                 match value {
                     Some(value) => value.push(text),
-                    None => _ = labels.others.insert(key.name(), LabelValue::One(text.to_owned())),
+                    None => _ = labels.others.insert(key.name().into(), LabelValue::One(text.to_owned())),
                 }
             }
         }

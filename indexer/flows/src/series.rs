@@ -3,7 +3,7 @@
 use netrewind_index::{Flow, Second};
 use netrewind_store::Timestamp;
 use netrewind_store::time::{DAY_SECONDS, SECOND_NS, Span};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The most buckets of a series.
 pub const BUCKETS_MAX: usize = 4096;
@@ -14,7 +14,7 @@ const WIDTHS: [u64; 20] = [
 ];
 
 /// Packets received within one bucket of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Point {
     /// Start of the bucket; it ends where the next one begins.

@@ -48,6 +48,17 @@ impl FlowSort {
             Self::Duration => u64::MAX - body.last().saturating_sub(body.first()),
         }
     }
+
+    /// Place of a conversation in this order, or in the opposite one; lesser comes first.
+    pub fn place_of(self, conversation: &Conversation, is_reversed: bool) -> (u64, FlowId) {
+        let rank = match self {
+            Self::Bytes => u64::MAX - conversation.bytes(),
+            Self::Packets => u64::MAX - conversation.packets(),
+            Self::Start => conversation.first.ns(),
+            Self::Duration => u64::MAX - conversation.last.ns_since(conversation.first),
+        };
+        (if is_reversed { u64::MAX - rank } else { rank }, conversation.id)
+    }
 }
 
 impl std::str::FromStr for FlowSort {

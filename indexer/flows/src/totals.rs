@@ -1,12 +1,12 @@
 //! Totals of conversations.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::heavy_hitters::Weight;
 use crate::part::FlowCounters;
 
 /// Totals of conversations. Sums stop at the greatest number: records of a damaged file may claim any.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Totals {
     /// Packets of the answer.

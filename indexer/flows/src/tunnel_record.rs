@@ -1,16 +1,17 @@
 //! Tunnels of a conversation, as reported.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use netrewind_packet::tunnel::{LayerKind, Tunnel, TunnelKind};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A tunnel that packets came through.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TunnelRecord {
     /// `vxlan`, `gre`...
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// VNI, key, session, TEID or label, depending on the kind.
     pub id: Option<u32>,
     /// Source address of the IP header that carries it; absent if Ethernet carries it.
@@ -25,7 +26,7 @@ impl TunnelRecord {
     /// Record of a tunnel.
     pub fn of(tunnel: &Tunnel) -> Self {
         let (source, destination) = tunnel.outer.unzip();
-        Self { kind: tunnel_name(tunnel.kind), id: tunnel.id, source, destination }
+        Self { kind: tunnel_name(tunnel.kind).into(), id: tunnel.id, source, destination }
     }
 
     /// The tunnel in a word: `vxlan:42:192.0.2.1>192.0.2.2`.

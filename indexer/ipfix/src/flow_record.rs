@@ -94,7 +94,7 @@ fn bits(letters: &str) -> u8 {
 fn layer2_segment(conversation: &Conversation) -> u64 {
     let segment = conversation.tunnels.iter().rev().find_map(|tunnel| {
         let id = tunnel.id?;
-        match tunnel.kind {
+        match tunnel.kind.as_ref() {
             "vxlan" | "vxlan-gpe" => Some(SEGMENT_VXLAN << SEGMENT_KIND_SHIFT | u64::from(id)),
             _ => None,
         }

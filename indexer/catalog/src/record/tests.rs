@@ -20,8 +20,9 @@ fn tunnel() -> impl Strategy<Value = TunnelRecord> {
             .prop_map(|(one, other)| (Some(IpAddr::from(one)), Some(IpAddr::from(other)))),
     ];
     let kinds: Vec<_> = (0..=u8::MAX).filter_map(tunnel_kind).map(tunnel_name).collect();
-    (prop::sample::select(kinds), prop::option::of(any::<u32>()), ends)
-        .prop_map(|(kind, id, (source, destination))| TunnelRecord { kind, id, source, destination })
+    (prop::sample::select(kinds), prop::option::of(any::<u32>()), ends).prop_map(
+        |(kind, id, (source, destination))| TunnelRecord { kind: kind.into(), id, source, destination },
+    )
 }
 
 fn labels() -> impl Strategy<Value = Option<Arc<LabelTexts>>> {

@@ -102,7 +102,7 @@ fn part(number: u64, start: u64, encapsulations: &Encapsulations) -> FlowPart {
     if number.is_multiple_of(4) {
         let kind = tunnel_name((0..=u8::MAX).find_map(tunnel_kind).expect("a kind"));
         let ends = [Some([192, 0, 2, 1].into()), Some([192, 0, 2, 9].into())];
-        let tunnel = TunnelRecord { kind, id: Some(77), source: ends[0], destination: ends[1] };
+        let tunnel = TunnelRecord { kind: kind.into(), id: Some(77), source: ends[0], destination: ends[1] };
         let (carrier, stack) = encapsulations.number(vec![tunnel]);
         key.carrier = carrier;
         sides.iter_mut().for_each(|side| side.stack = stack);
