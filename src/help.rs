@@ -3,7 +3,7 @@
 use clap::{Arg, Command};
 
 /// Headings of options, in the order of their first option, and the options below each.
-const HEADINGS: [(&str, &[&str]); 9] = [
+const HEADINGS: [(&str, &[&str]); 10] = [
     (
         "Store and settings",
         &[
@@ -67,6 +67,23 @@ const HEADINGS: [(&str, &[&str]); 9] = [
             "allow_origin",
             "audit",
             "no_audit",
+        ],
+    ),
+    (
+        "Users whom others sign in",
+        &[
+            "trusted_proxy",
+            "user_header",
+            "groups_header",
+            "oidc_issuer",
+            "oidc_client_id",
+            "oidc_client_secret_file",
+            "oidc_public_url",
+            "oidc_scopes",
+            "oidc_user_claim",
+            "oidc_groups_claim",
+            "oidc_audience",
+            "oidc_ca_file",
         ],
     ),
     ("Range of time", &["from", "to", "around", "window", "tz"]),

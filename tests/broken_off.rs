@@ -234,7 +234,8 @@ fn impatient(store: &str, tls: Option<TlsFiles>) -> (Arc<HttpService>, Server) {
     let limits = ServiceLimits { stall_time_max: Duration::from_millis(500), ..ServiceLimits::default() };
     let extractor = Arc::new(Extractor::new(store, Options::default()));
     let service = Arc::new(HttpService::new(extractor, Arc::new(SystemClock::new()), limits, None));
-    let admission = Admission { authenticator: None, is_encrypted: tls.is_some(), origins: Vec::new() };
+    let admission =
+        Admission { authenticator: None, proxies: None, is_encrypted: tls.is_some(), origins: Vec::new() };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let routes = router(Arc::clone(&service), admission);
     let server = Server::start(Arc::clone(&service), routes, vec![listener], tls).expect("it starts");

@@ -68,6 +68,7 @@ mod roundtrip;
 mod rows;
 mod shares;
 mod sharkd;
+mod sign_in;
 mod soak;
 mod soundness;
 mod sources;

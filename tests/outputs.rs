@@ -295,7 +295,7 @@ fn verify_tells_scripts_what_it_tells_people() {
     // A file and its manifest.
     let file = text(&scene.extract("evidence.pcap", &["--manifest"]));
     let checked = object(&[&file], 0);
-    assert_eq!(checked["manifest"]["packets"], 5000, "{checked}");
+    assert_eq!(checked["manifest"]["answer"]["packets"], 5000, "{checked}");
     let mut bytes = std::fs::read(&file).expect("a file");
     bytes[5000] ^= 1;
     std::fs::write(&file, bytes).expect("written");

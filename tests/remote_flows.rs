@@ -79,7 +79,7 @@ fn a_recorder_lists_as_its_store_does() {
         vec!["--query", "bytes:>"],
         vec!["--community-id", &id],
         vec!["--from", "1700000001", "--to", "1700000002"],
-        vec!["--from", "2030-01-01"],
+        vec!["--from", "2001-01-01", "--to", "2002-01-01"],
         vec!["--top", "hosts"],
         vec!["--top", "ports", "--json"],
         vec!["--top", "apps", "--format", "csv", "--limit", "3"],

@@ -1,5 +1,7 @@
 //! Access control: the arguments of `serve` and `run` for it.
 
+mod sign_in;
+
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,6 +12,7 @@ use netrewind_http::tls::TlsFiles;
 use netrewind_store::Store;
 use netrewind_store::clock::Now;
 
+use self::sign_in::SignInArguments;
 use crate::confine::folder_of;
 use crate::outcome::Failure;
 
@@ -34,6 +37,8 @@ pub struct AccessArguments {
     /// Keep no record of who got which packets
     #[arg(long)]
     no_audit: bool,
+    #[command(flatten)]
+    sign_in: SignInArguments,
 }
 
 /// Scheme, host and port, and nothing behind them: RFC 6454.
@@ -65,14 +70,19 @@ impl AccessArguments {
 
     /// Rules of admission, read now.
     pub fn admission(&self, now: Now) -> Result<Admission, Failure> {
-        let open = |path: &PathBuf| -> Result<Authenticator, Failure> {
+        let chance = || -> Result<[u8; KEY_BYTES], Failure> {
             let mut key = [0; KEY_BYTES];
             std::fs::File::open("/dev/urandom")?.read_exact(&mut key)?;
-            Authenticator::open(path, &key, now).map_err(Failure::usage)
+            Ok(key)
+        };
+        let open = |path: &PathBuf| -> Result<Authenticator, Failure> {
+            let authenticator = Authenticator::open(path, &chance()?, now).map_err(Failure::usage)?;
+            Ok(authenticator.with_oidc(self.sign_in.oidc(&chance()?)?))
         };
         let origins = self.allow_origin.iter().filter_map(|origin| origin.parse().ok());
         Ok(Admission {
             authenticator: self.tokens.as_ref().map(open).transpose()?,
+            proxies: self.sign_in.proxies()?,
             is_encrypted: self.tls_cert.is_some(),
             origins: origins.collect(),
         })
@@ -82,6 +92,11 @@ impl AccessArguments {
     pub fn tls(&self) -> Result<Option<TlsFiles>, Failure> {
         let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else { return Ok(None) };
         TlsFiles::open(certificate, key).map(Some).map_err(Failure::usage)
+    }
+
+    /// TCP ports to which the service connects.
+    pub fn ports(&self) -> Vec<u16> {
+        self.sign_in.ports()
     }
 
     /// Files that are read again when they change.

@@ -238,6 +238,7 @@ impl PreparedService<'_> {
         let ServingArguments { geoip, access, .. } = self.arguments;
         let read = geoip.iter().map(PathBuf::as_path).chain(access.files());
         let walls = read.fold(walls, Walls::reading_anew).calling(Calls::with_local_sockets);
+        let walls = walls.connecting(access.ports());
         access.audit_folder().iter().fold(walls, |walls, folder| walls.logging_in(folder))
     }
 

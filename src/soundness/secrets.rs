@@ -1,7 +1,7 @@
 //! TLS secrets that imported captures came with.
 
 use netrewind_store::Store;
-use netrewind_store::store::{SecretFiles, SecretsFault};
+use netrewind_store::store::secret_files::{SecretFiles, SecretsFault};
 
 use super::FaultReport;
 use crate::outcome::Failure;

@@ -145,7 +145,16 @@ impl Stage {
         }
         fs::copy(&key, work.join("key.pem")).expect("copied");
         let tokens = self.path("served/tokens.toml").display().to_string();
-        let made = done(["token", "add", "all", "--tokens", &tokens, "--scope=extract", "--scope=flows", "--scope=status"]);
+        let made = done([
+            "token",
+            "add",
+            "all",
+            "--tokens",
+            &tokens,
+            "--scope=extract",
+            "--scope=flows",
+            "--scope=status",
+        ]);
         fs::write(work.join("token"), made).expect("written");
         let (plain, secure) = (self.path("served/plain"), self.path("served/secure"));
         let (plain, secure) = (plain.display().to_string(), secure.display().to_string());

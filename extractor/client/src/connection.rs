@@ -40,7 +40,7 @@ const OBJECT_BYTES_MAX: usize = 16 << 20;
 /// Message about a JSON answer that is not a recorder's.
 const NO_ACCOUNT: &str = "its reply is not one of a netrewind recorder";
 
-type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+pub(super) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// Credentials for recorders.
 #[derive(Clone, Default)]
@@ -320,7 +320,7 @@ async fn problem(status: StatusCode, body: Incoming) -> Trouble {
 }
 
 /// Root cause of an error, in a network engineer's words: the message of the system or of TLS, or that the other end went.
-fn cause(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut at = Some(error);
     while let Some(error) = at {
         if let Some(system) = error.downcast_ref::<std::io::Error>() {

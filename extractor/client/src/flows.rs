@@ -7,12 +7,11 @@ use netrewind_extractor::flows::{
     ApplicationCount, Conversation, FlowAnswer, FlowQuery, FlowSummary, HostCount, PortCount, SummaryQuery,
     Top, Totals,
 };
-use netrewind_extractor::{Completeness, Control, Query, RecorderCompleteness};
+use netrewind_extractor::{Completeness, RecorderCompleteness};
 use serde_json::Value;
 
 use crate::error::RemoteError;
-use crate::question::Question;
-use crate::remote::{Remote, read, trouble_in};
+use crate::question::{read, trouble_in};
 
 /// Entries of a top list that a recorder gives at most.
 const TOP_ASKED_MAX: usize = 1_000;
@@ -28,83 +27,70 @@ pub struct RecorderFlows {
     pub has_more: bool,
 }
 
-impl Remote {
-    /// Lists conversations. The search is that of the query. A conversation that several recorders have is listed for each.
-    pub fn flows(
-        &self,
-        query: &Query,
-        flows: &FlowQuery,
-        control: &mut dyn Control,
-    ) -> Result<RecorderFlows, RemoteError> {
-        let is_single = self.count_recorders() == 1;
-        if flows.after.is_some() && !is_single {
-            return Err(RemoteError::Usage(
-                "--after continues the list of one recorder: ask each one alone, or raise --limit".to_owned(),
-            ));
-        }
-        let found = self.look_up(&Question::Flows(flows.clone()), query, control)?;
-        let (mut joined, mut listed) = (None::<FlowAnswer>, Vec::new());
-        let mut completeness = Completeness::default();
-        for (name, found) in found {
-            let Some(answer) =
-                answer_of::<FlowAnswer>(&name, found, &mut completeness, |answer| &answer.completeness)?
-            else {
-                continue;
-            };
-            listed.extend(answer.flows.iter().cloned().map(|flow| (name.clone(), flow)));
-            joined = Some(match joined {
-                None => answer,
-                Some(before) => join(before, answer),
-            });
-        }
-        let mut answer = joined.ok_or_else(nobody)?;
-        let has_more = answer.next.is_some() || listed.len() > flows.limit;
-        if !is_single {
-            listed.sort_by_key(|(_, flow): &(String, Conversation)| flows.sort.place_of(flow, flows.reverse));
-            answer.next = None;
-        }
-        listed.truncate(flows.limit);
-        let (recorders, flows) = listed.into_iter().unzip();
-        let recorders = if is_single { Vec::new() } else { recorders };
-        Ok(RecorderFlows { answer: FlowAnswer { flows, completeness, ..answer }, recorders, has_more })
+/// Joins the lists of recorders. A conversation that several recorders have is listed for each.
+pub(super) fn join_lists(
+    found: Vec<(String, Value)>,
+    asked: &FlowQuery,
+) -> Result<RecorderFlows, RemoteError> {
+    let is_single = found.len() == 1;
+    let (mut joined, mut listed) = (None::<FlowAnswer>, Vec::new());
+    let mut completeness = Completeness::default();
+    for (name, found) in found {
+        let completeness_of = |answer: &FlowAnswer| answer.completeness.clone();
+        let Some(answer) = answer_of(&name, found, &mut completeness, completeness_of)? else { continue };
+        listed.extend(answer.flows.iter().cloned().map(|flow| (name.clone(), flow)));
+        joined = Some(match joined {
+            None => answer,
+            Some(before) => join(before, answer),
+        });
     }
-
-    /// Totals and top lists of hosts, ports and applications, added up. What several recorders have is counted for each.
-    pub fn summary(
-        &self,
-        query: &Query,
-        summary: &SummaryQuery,
-        control: &mut dyn Control,
-    ) -> Result<FlowSummary, RemoteError> {
-        let is_single = self.count_recorders() == 1;
-        // The sum of two lists is exact only where both are whole.
-        let top = if is_single { summary.top.min(TOP_ASKED_MAX) } else { TOP_ASKED_MAX };
-        let asked = SummaryQuery { top, ..summary.clone() };
-        let found = self.look_up(&Question::Summary(asked), query, control)?;
-        let (mut joined, mut completeness) = (None::<FlowSummary>, Completeness::default());
-        for (name, found) in found {
-            let answer =
-                answer_of::<FlowSummary>(&name, found, &mut completeness, |answer| &answer.completeness)?;
-            let Some(mut answer) = answer else { continue };
-            let is_cut = |length: usize| length >= top;
-            let Top { hosts, ports, applications, .. } = &answer.top;
-            answer.approximate |=
-                !is_single && [hosts.len(), ports.len(), applications.len()].map(is_cut).contains(&true);
-            joined = Some(match joined {
-                None => answer,
-                Some(before) => add(before, answer),
-            });
-        }
-        let mut answer = joined.ok_or_else(nobody)?;
-        answer.top.hosts.truncate(summary.top);
-        answer.top.ports.truncate(summary.top);
-        answer.top.applications.truncate(summary.top);
-        Ok(FlowSummary { completeness, ..answer })
+    let mut answer = joined.ok_or_else(|| nobody(&completeness))?;
+    let has_more = answer.next.is_some() || listed.len() > asked.limit;
+    if !is_single {
+        listed.sort_by_key(|(_, flow): &(String, Conversation)| asked.sort.place_of(flow, asked.reverse));
+        answer.next = None;
     }
+    listed.truncate(asked.limit);
+    let (recorders, flows) = listed.into_iter().unzip();
+    let recorders = if is_single { Vec::new() } else { recorders };
+    Ok(RecorderFlows { answer: FlowAnswer { flows, completeness, ..answer }, recorders, has_more })
 }
 
-fn nobody() -> RemoteError {
-    RemoteError::Failed("no recorder has anything of this time".to_owned())
+/// The summary that each of so many recorders is asked for: the sum of two lists is exact only where both are whole.
+pub(super) fn asked_of_each(summary: &SummaryQuery, recorders: usize) -> SummaryQuery {
+    let top = if recorders == 1 { summary.top.min(TOP_ASKED_MAX) } else { TOP_ASKED_MAX };
+    SummaryQuery { top, ..summary.clone() }
+}
+
+/// Adds up the summaries of recorders. What several recorders have is counted for each.
+pub(super) fn add_summaries(
+    found: Vec<(String, Value)>,
+    asked: &SummaryQuery,
+) -> Result<FlowSummary, RemoteError> {
+    let is_single = found.len() == 1;
+    let (mut joined, mut completeness) = (None::<FlowSummary>, Completeness::default());
+    for (name, found) in found {
+        let completeness_of = |answer: &FlowSummary| answer.completeness.clone();
+        let Some(mut answer) = answer_of(&name, found, &mut completeness, completeness_of)? else { continue };
+        let is_cut = |length: usize| length >= TOP_ASKED_MAX;
+        let Top { hosts, ports, applications, .. } = &answer.top;
+        answer.approximate |=
+            !is_single && [hosts.len(), ports.len(), applications.len()].map(is_cut).contains(&true);
+        joined = Some(match joined {
+            None => answer,
+            Some(before) => add(before, answer),
+        });
+    }
+    let mut answer = joined.ok_or_else(|| nobody(&completeness))?;
+    answer.top.hosts.truncate(asked.top);
+    answer.top.ports.truncate(asked.top);
+    answer.top.applications.truncate(asked.top);
+    Ok(FlowSummary { completeness, ..answer })
+}
+
+/// The error where none of the recorders gave an answer.
+fn nobody(completeness: &Completeness) -> RemoteError {
+    RemoteError::Failed(completeness.lines().join("\n"))
 }
 
 /// The answer of a recorder, if it gave one; takes note of its completeness.
@@ -112,14 +98,14 @@ fn answer_of<T: serde::de::DeserializeOwned>(
     recorder: &str,
     found: Value,
     completeness: &mut Completeness,
-    completeness_of: impl Fn(&T) -> &Completeness,
+    completeness_of: impl Fn(&T) -> Completeness,
 ) -> Result<Option<T>, RemoteError> {
     if let Some(trouble) = trouble_in(&found) {
         completeness.recorders.push(RecorderCompleteness::lacking(recorder.to_owned(), trouble));
         return Ok(None);
     }
     let answer: T = read(recorder, found)?;
-    completeness.recorders.push(RecorderCompleteness::of(recorder.to_owned(), completeness_of(&answer)));
+    completeness.recorders.push(RecorderCompleteness::of(recorder.to_owned(), &completeness_of(&answer)));
     Ok(Some(answer))
 }
 

@@ -20,8 +20,10 @@ mod stored;
 mod trust;
 #[doc(hidden)]
 pub mod untrusted;
+mod web;
 
 pub use connection::Access;
 pub use error::RemoteError;
 pub use flows::RecorderFlows;
 pub use remote::{RecorderStatus, Remote};
+pub use web::WebClient;

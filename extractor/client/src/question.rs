@@ -3,6 +3,11 @@
 use netrewind_extractor::flows::{FlowQuery, SummaryQuery};
 use serde_json::{Map, Value, json};
 
+use crate::error::RemoteError;
+
+/// Member by which a recorder that did not answer is known: none of an answer has this name.
+pub(super) const TROUBLE: &str = "no answer because";
+
 /// A question that one object answers.
 #[derive(Clone, Debug)]
 pub(super) enum Question {
@@ -56,4 +61,18 @@ impl Question {
             fields.extend(own.into_iter().filter(|(_, value)| !value.is_null()));
         }
     }
+}
+
+/// The reason why a recorder did not answer.
+pub(super) fn trouble_in(found: &Value) -> Option<&str> {
+    found.get(TROUBLE).and_then(Value::as_str)
+}
+
+/// Reads a recorder's object.
+pub(super) fn read<T: serde::de::DeserializeOwned>(recorder: &str, object: Value) -> Result<T, RemoteError> {
+    serde_json::from_value(object).map_err(|error| {
+        RemoteError::Failed(format!(
+            "{recorder}: its reply is from another version of netrewind, or from another program: {error}"
+        ))
+    })
 }

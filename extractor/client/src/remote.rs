@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use netrewind_extractor::flows::{FlowQuery, FlowSummary, SummaryQuery};
 use netrewind_extractor::{
     Answer, AnswerLimits, Completeness, Control, CountSink, DedupWindow, Estimate, Extractor, FollowClock,
     Hint, Overview, Query, RecorderCompleteness, Sink, ViewMode,
@@ -13,13 +14,11 @@ use tokio::runtime::Runtime;
 
 use crate::connection::{Access, Connection, LOOK_INTERVAL, client};
 use crate::error::{RemoteError, none_answered};
+use crate::flows::{RecorderFlows, add_summaries, asked_of_each, join_lists};
 use crate::merge::{Merge, Questions};
-use crate::question::Question;
+use crate::question::{Question, TROUBLE, read, trouble_in};
 use crate::recorder::AskedRecorder;
 use crate::stored::StoredRecorder;
-
-/// Member by which a recorder that did not answer is known: none of an answer has this name.
-const TROUBLE: &str = "no answer because";
 
 /// Recorders that are asked together.
 #[derive(Debug)]
@@ -180,13 +179,34 @@ impl Remote {
         found.into_iter().map(of).collect()
     }
 
-    /// Number of recorders.
-    pub(super) fn count_recorders(&self) -> usize {
-        self.recorders.len()
+    /// Lists conversations; the search is that of the query. A conversation that several recorders have is listed for each.
+    pub fn flows(
+        &self,
+        query: &Query,
+        flows: &FlowQuery,
+        control: &mut dyn Control,
+    ) -> Result<RecorderFlows, RemoteError> {
+        if flows.after.is_some() && self.recorders.len() > 1 {
+            return Err(RemoteError::Usage(
+                "--after continues the list of one recorder: ask each one alone, or raise --limit".to_owned(),
+            ));
+        }
+        join_lists(self.look_up(&Question::Flows(flows.clone()), query, control)?, flows)
+    }
+
+    /// Totals and top lists of hosts, ports and applications, added up. What several recorders have is counted for each.
+    pub fn summary(
+        &self,
+        query: &Query,
+        summary: &SummaryQuery,
+        control: &mut dyn Control,
+    ) -> Result<FlowSummary, RemoteError> {
+        let asked = asked_of_each(summary, self.recorders.len());
+        add_summaries(self.look_up(&Question::Summary(asked), query, control)?, summary)
     }
 
     /// Asks all recorders at once; a failure is in the recorder's object as [`TROUBLE`].
-    pub(super) fn look_up(
+    fn look_up(
         &self,
         question: &Question,
         query: &Query,
@@ -224,20 +244,6 @@ impl Remote {
         none_answered(&troubles, self.recorders.len())?;
         Ok(found)
     }
-}
-
-/// The reason why a recorder did not answer.
-pub(super) fn trouble_in(found: &Value) -> Option<&str> {
-    found.get(TROUBLE).and_then(Value::as_str)
-}
-
-/// Reads a recorder's object.
-pub(super) fn read<T: serde::de::DeserializeOwned>(recorder: &str, object: Value) -> Result<T, RemoteError> {
-    serde_json::from_value(object).map_err(|error| {
-        RemoteError::Failed(format!(
-            "{recorder}: its reply is from another version of netrewind, or from another program: {error}"
-        ))
-    })
 }
 
 /// The query as parameters of a request.

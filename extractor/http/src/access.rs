@@ -1,5 +1,6 @@
 //! Access control: bearer tokens (RFC 6750) with scopes, and filters that are joined to every query of a token; and sessions,
-//! which a page begins with a token and which end with it.
+//! which a page begins with a token and which end with it. Users whom a proxy or an issuer of OpenID Connect has signed in have the
+//! rights that the file of tokens gives to them or to a group of theirs.
 //!
 //! Computing a hash is slow on purpose, so it is done for a token that is not known yet, a few at a time, and not at all for
 //! a source that has shown too many wrong ones; a token that was right is remembered for a while, by a keyed hash.
@@ -10,12 +11,26 @@ mod authenticator;
 mod caller;
 mod failures;
 mod gate;
+mod oidc;
+mod proxy;
 mod sessions;
+mod signed_in;
 mod token;
 mod tokens;
 
 pub use authenticator::{Authenticator, KEY_BYTES};
-pub use gate::{Admission, SESSION_ROUTE, Visit, cookies, guard, problem};
+pub(crate) use gate::authority;
+pub use gate::{Admission, CALLBACK_ROUTE, LOGIN_ROUTE, SESSION_ROUTE, Visit, cookies, guard, problem};
+pub use oidc::{
+    IssuerRequest, IssuerWeb, LOGIN_COOKIE, LoginError, LoginStart, Oidc, OidcSettings, Verification,
+};
+pub use proxy::{Network, TRUSTED_PROXIES_MAX, TrustedProxies};
 pub use sessions::set_cookie;
+pub use signed_in::SignedIn;
 pub use token::Token;
-pub use tokens::{CHANCE_BYTES, Grant, Scope, TokenEntry, Tokens, TokensError};
+pub use tokens::{CHANCE_BYTES, Grant, Scope, SignInRule, TokenEntry, Tokens, TokensError};
+
+/// True for a URL over which secrets may go: encrypted, or to this machine.
+pub fn is_safe_url(url: &str) -> bool {
+    oidc::is_safe(url)
+}

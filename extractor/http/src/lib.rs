@@ -59,6 +59,7 @@ mod rows;
 mod server;
 mod service;
 mod session;
+mod sign_in;
 pub mod slots;
 pub mod tls;
 #[doc(hidden)]

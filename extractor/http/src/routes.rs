@@ -16,7 +16,7 @@ use crate::request::fields_of;
 use crate::service::Service;
 use crate::{
     alert, breakdown, client_docs, compression, connection, dissection, drain, flows, hits, holds, json, log,
-    manifest_answer, operations, packet_list, packets, page, problem_docs, session,
+    manifest_answer, operations, packet_list, packets, page, problem_docs, session, sign_in,
 };
 
 #[derive(OpenApi)]
@@ -84,6 +84,7 @@ pub fn router(service: Arc<Service>, admission: Admission) -> Router {
     let (router, _) = documented().split_for_parts();
     let router = router
         .merge(page::routes())
+        .merge(sign_in::routes())
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_for_this_method)
         .with_state(Arc::clone(&service));

@@ -23,7 +23,7 @@ use crate::service::Service;
 ))]
 pub async fn begin(
     State(service): State<Arc<Service>>,
-    Extension(Visit { authenticator, now }): Extension<Visit>,
+    Extension(Visit { authenticator, now, .. }): Extension<Visit>,
     Extension(identity): Extension<Identity>,
     request: Request,
 ) -> Result<Response, Problem> {

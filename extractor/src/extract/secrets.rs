@@ -1,7 +1,7 @@
 //! TLS secrets that came with imported packets: given to sinks that can hold them, before the packets.
 
 use netrewind_store::Store;
-use netrewind_store::store::{SecretFiles, SecretsFault};
+use netrewind_store::store::secret_files::{SecretFiles, SecretsFault};
 
 use crate::answer::completeness::{Completeness, Damage};
 use crate::answer::error::SinkError;

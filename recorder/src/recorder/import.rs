@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use netrewind_store::clock::Waker;
 use netrewind_store::room::Room;
-use netrewind_store::store::{
-    CaseFiles, KEY_LOGS_BYTES_MAX, KEY_LOGS_MAX, KeptSecrets, SecretFiles, SecretsHead,
+use netrewind_store::store::CaseFiles;
+use netrewind_store::store::secret_files::{
+    KEY_LOGS_BYTES_MAX, KEY_LOGS_MAX, KeptSecrets, SecretFiles, SecretsHead,
 };
 use netrewind_store::turns::{self, RunningWorker};
 use netrewind_store::{

@@ -9,7 +9,8 @@ use netrewind_store::catalog::Hour;
 use netrewind_store::clock::Clock;
 use netrewind_store::files::FileSystemSpace;
 use netrewind_store::room::Room;
-use netrewind_store::store::{CaseFiles, HourFiles, ListedSegment, SecretFiles};
+use netrewind_store::store::secret_files::SecretFiles;
+use netrewind_store::store::{CaseFiles, HourFiles, ListedSegment};
 use netrewind_store::turns::QueueSender;
 use netrewind_store::{Event, Logbook, SegmentName, SegmentState, Store, StoreError, locked};
 

@@ -16,7 +16,7 @@ mod joined;
 mod listing;
 mod lock;
 mod mark_files;
-mod secret_files;
+pub mod secret_files;
 mod sharing;
 mod upload_files;
 mod watcher;
@@ -38,10 +38,6 @@ pub use joined::JoinedFiles;
 pub use listing::{ListedSegment, StoreListing, Unlisted};
 pub use lock::{StoreLock, StoreWriter};
 pub use mark_files::MarkFiles;
-pub use secret_files::{
-    KEY_LOG_BYTES_MAX, KEY_LOGS_BYTES_MAX, KEY_LOGS_MAX, KeptSecrets, ListedSecrets, SecretFiles,
-    SecretsFault, SecretsHead,
-};
 pub use sharing::{Readers, share};
 pub use upload_files::UploadFiles;
 pub use watcher::Watcher;
@@ -57,7 +53,6 @@ const LOGBOOK_END: &str = ".end";
 const UNFINISHED_LOGBOOK_END: &str = ".end.new";
 const CATALOG: &str = "catalog";
 const AUDIT: &str = "audit";
-const SECRETS: &str = "secrets";
 const SEALED_EXTENSION: &str = ".pcap";
 const OPEN_EXTENSION: &str = ".pcap.open";
 const COLD_EXTENSION: &str = ".pcap.zst";

@@ -15,7 +15,9 @@ use ring::hmac;
 
 use super::caller::{Caller, Refusal};
 use super::failures::Failures;
-use super::sessions::{Cookie, SESSION_TIME_MAX, Sessions, cookie_in};
+use super::oidc::{Oidc, Verification};
+use super::sessions::{Cookie, SESSION_TIME_MAX, SessionOwner, Sessions, cookie_in};
+use super::signed_in::SignedIn;
 use super::token::Token;
 use super::tokens::{SecretHash, TOKENS_MAX, TokenEntry, Tokens, TokensError};
 use crate::files::Stamp;
@@ -38,6 +40,8 @@ pub enum Authentication {
     Refused(Refusal),
     /// Only the hash can decide, which takes time: see [`Authenticator::verify`].
     Unknown(Claim),
+    /// Only the issuer can decide: see [`Authenticator::verify_foreign`].
+    Foreign(ForeignClaim),
 }
 
 /// A token that is held against its hash.
@@ -45,6 +49,19 @@ pub enum Authentication {
 pub struct Claim {
     token: Token,
     peer: IpAddr,
+}
+
+/// A token of an issuer, whose keys have to be asked for.
+pub struct ForeignClaim {
+    token: String,
+    peer: IpAddr,
+}
+
+/// Keeps the token out of every log.
+impl std::fmt::Debug for ForeignClaim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ForeignClaim({})", self.peer)
+    }
 }
 
 /// Checks requests against a file of tokens, which may change meanwhile.
@@ -56,6 +73,7 @@ pub struct Authenticator {
     remembered: Mutex<HashMap<String, Remembered>>,
     failures: Mutex<Failures>,
     sessions: Mutex<Sessions>,
+    oidc: Option<Arc<Oidc>>,
 }
 
 /// The file of tokens as it was read last.
@@ -89,7 +107,61 @@ impl Authenticator {
             file: Mutex::new(Watched { looked_at: now.monotonic(), stamp, tokens }),
             remembered: Mutex::default(),
             failures: Mutex::default(),
+            oidc: None,
         })
+    }
+
+    /// Accepts tokens of an issuer as well, and signs its users in.
+    #[must_use]
+    pub fn with_oidc(self, oidc: Option<Oidc>) -> Self {
+        Self { oidc: oidc.map(Arc::new), ..self }
+    }
+
+    /// The issuer, if there is one.
+    pub fn oidc(&self) -> Option<Arc<Oidc>> {
+        self.oidc.clone()
+    }
+
+    /// Checks the rights of a user whom a proxy or an issuer has signed in.
+    pub fn check_user(&self, user: &SignedIn, now: Now) -> Result<Caller, Refusal> {
+        let tokens = self.tokens(now).ok_or(Refusal::Unavailable)?;
+        let rule = tokens.rule_for(user).ok_or_else(|| Refusal::NoRights(user.name()))?;
+        Ok(Caller::from(&rule.grant(user.name())))
+    }
+
+    /// Verifies a token of an issuer after that was asked for its keys.
+    pub fn verify_foreign(&self, claim: &ForeignClaim, now: Now) -> Result<Caller, Refusal> {
+        let oidc = self.oidc.as_ref().ok_or(Refusal::WrongToken)?;
+        if let Some(wait) = locked(&self.failures).wait(claim.peer, now.monotonic()) {
+            return Err(Refusal::TooMany(wait));
+        }
+        self.settle(oidc.verify_anew(&claim.token, now), claim.peer, now)
+    }
+
+    /// The caller whom a verified token means.
+    fn settle(&self, verification: Verification, peer: IpAddr, now: Now) -> Result<Caller, Refusal> {
+        match verification {
+            Verification::Valid(user) => self.check_user(&user, now),
+            Verification::Unavailable(reason) => Err(Refusal::NoIssuer(reason)),
+            Verification::UnknownKey => Err(Refusal::WrongToken),
+            Verification::Wrong(reason) => {
+                tracing::info!(%peer, reason, "a token of the issuer is not valid");
+                locked(&self.failures).add(peer, now.monotonic());
+                Err(Refusal::WrongToken)
+            }
+        }
+    }
+
+    fn check_foreign(&self, oidc: &Oidc, token: &str, peer: IpAddr, now: Now) -> Authentication {
+        match oidc.verify(token, now) {
+            Verification::UnknownKey => {
+                Authentication::Foreign(ForeignClaim { token: token.to_owned(), peer })
+            }
+            verification => match self.settle(verification, peer, now) {
+                Ok(caller) => Authentication::Known(caller),
+                Err(refusal) => Authentication::Refused(refusal),
+            },
+        }
     }
 
     /// Checks a request's `Authorization`, without taking long.
@@ -104,6 +176,12 @@ impl Authenticator {
         }
         if let Some(wait) = locked(&self.failures).wait(peer, now.monotonic()) {
             return Authentication::Refused(Refusal::TooMany(wait));
+        }
+        let foreign = bearer(authorization).filter(|_| token.is_none());
+        if let (Some(oidc), Some(foreign)) = (&self.oidc, foreign)
+            && oidc.may_be_token(foreign)
+        {
+            return self.check_foreign(oidc, foreign, peer, now);
         }
         match token {
             Some(token) if tokens.find(&token.id).is_some() => Authentication::Unknown(Claim { token, peer }),
@@ -164,9 +242,19 @@ impl Authenticator {
     /// Holder of this session, if neither it nor its token has ended.
     fn owner(&self, number: u64, tokens: &Tokens, now: Now) -> Option<Caller> {
         let session = locked(&self.sessions).find(number, now.monotonic())?;
-        let entry = tokens.find(&session.token_id).filter(|entry| entry.hash == session.hash);
-        match entry.filter(|entry| !entry.grant.has_expired(now.wall)) {
-            Some(entry) => Some(Caller::from(&entry.grant)),
+        let caller = match &session.owner {
+            SessionOwner::Token { id, hash } => {
+                let entry = tokens.find(id).filter(|entry| entry.hash == *hash);
+                entry
+                    .filter(|entry| !entry.grant.has_expired(now.wall))
+                    .map(|entry| Caller::from(&entry.grant))
+            }
+            SessionOwner::User(user) => {
+                tokens.rule_for(user).map(|rule| Caller::from(&rule.grant(user.name())))
+            }
+        };
+        match caller {
+            Some(caller) => Some(caller),
             None => {
                 locked(&self.sessions).end(number);
                 None
@@ -182,8 +270,17 @@ impl Authenticator {
         let entry = tokens.find(&token.id).ok_or(Refusal::WrongToken)?;
         let left = |expires: Timestamp| Duration::from_nanos(expires.ns_since(now.wall));
         let time = entry.grant.expires.map_or(SESSION_TIME_MAX, left).min(SESSION_TIME_MAX);
-        let value = locked(&self.sessions).begin(&token.id, &entry.hash, now.monotonic(), time);
+        let owner = SessionOwner::Token { id: token.id.clone(), hash: entry.hash.clone() };
+        let value = locked(&self.sessions).begin(owner, now.monotonic(), time);
         Ok((value, time))
+    }
+
+    /// Begins a session of a user whom the issuer has just signed in.
+    pub fn begin_session_of(&self, user: &SignedIn, now: Now) -> Result<(String, Duration), Refusal> {
+        self.check_user(user, now)?;
+        let owner = SessionOwner::User(user.clone());
+        let value = locked(&self.sessions).begin(owner, now.monotonic(), SESSION_TIME_MAX);
+        Ok((value, SESSION_TIME_MAX))
     }
 
     /// Ends the session of this `Cookie`, if it is one.

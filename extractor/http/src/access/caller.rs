@@ -48,6 +48,15 @@ pub enum Refusal {
     /// It has one that is for something else.
     #[error("the token may not do this: it needs the scope {}", .0.name())]
     OutOfScope(Scope),
+    /// It is of a user who has no rights here.
+    #[error("{0} has no rights here: the tokens file has neither a user nor a group for them")]
+    NoRights(String),
+    /// A trusted proxy names nobody who could be one.
+    #[error("the proxy's headers name no user: {0}")]
+    BadUser(String),
+    /// The issuer of tokens cannot be asked.
+    #[error("{0}")]
+    NoIssuer(String),
     /// It asks for a host of another name.
     #[error("{0:?} is not this machine: without tokens only requests to a loopback address are answered")]
     WrongHost(String),

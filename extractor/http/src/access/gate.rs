@@ -13,11 +13,13 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use netrewind_extractor::{ANSWER_HEADER, COMPLETENESS_HEADER};
 use netrewind_store::clock::Now;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_http::cors::CorsLayer;
 
 use super::authenticator::{Authentication, Authenticator};
 use super::caller::{Caller, Refusal};
+use super::proxy::TrustedProxies;
+use super::signed_in::SignedIn;
 use super::tokens::Scope;
 use crate::audit::Refused;
 use crate::identity::Identity;
@@ -28,6 +30,10 @@ use crate::service::Service;
 const VERIFYING_MAX: usize = 2;
 /// Requests that wait for one.
 const WAITING_MAX: usize = 64;
+/// Requests that ask an issuer at a time: tokens of this service do not wait for them.
+const ASKING_MAX: usize = 4;
+/// Time that others wait for a place among these.
+const ASKING_PATIENCE: Duration = Duration::from_secs(10);
 /// Wait that clients are told if there is no room.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -36,6 +42,10 @@ const CONTENT_POLICY: &str = "default-src 'self'; img-src 'self' data:; object-s
                               form-action 'self'; frame-ancestors 'none'";
 /// Route at which sessions begin and end.
 pub const SESSION_ROUTE: &str = "/api/v1/session";
+/// Where a sign-in at an issuer begins.
+pub const LOGIN_ROUTE: &str = "/oidc/login";
+/// Where it ends.
+pub const CALLBACK_ROUTE: &str = "/oidc/callback";
 /// Routes of holds, which change the store: for administrators only.
 const HOLD_ROUTES: [&str; 2] = ["/api/v1/holds", "/api/v1/holds/{case}"];
 /// Routes whose POST only reads, as the page sends it with what is too long for an address.
@@ -58,6 +68,8 @@ const STRICT_TRANSPORT: &str = "max-age=31536000";
 pub struct Admission {
     /// Access by tokens; `None`: everyone who can connect is admitted, which must be this machine alone.
     pub authenticator: Option<Authenticator>,
+    /// Proxies that sign users in.
+    pub proxies: Option<TrustedProxies>,
     /// Connections are encrypted.
     pub is_encrypted: bool,
     /// Pages of these origins may read answers too.
@@ -68,10 +80,12 @@ pub struct Admission {
 struct Gate {
     service: Arc<Service>,
     authenticator: Option<Arc<Authenticator>>,
+    proxies: Option<TrustedProxies>,
     is_encrypted: bool,
     origins: Vec<HeaderValue>,
     verifying: Semaphore,
     waiting: Semaphore,
+    asking: Arc<Semaphore>,
 }
 
 /// Parts of the gate that the handlers of sessions need.
@@ -81,6 +95,17 @@ pub struct Visit {
     pub authenticator: Option<Arc<Authenticator>>,
     /// Time at which the request began.
     pub now: Now,
+    /// Connections are encrypted.
+    pub is_encrypted: bool,
+    asking: Arc<Semaphore>,
+}
+
+impl Visit {
+    /// A place among those who ask the issuer.
+    pub async fn place_to_ask(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let asked = tokio::time::timeout(ASKING_PATIENCE, Arc::clone(&self.asking).acquire_owned()).await;
+        asked.ok().and_then(Result::ok).ok_or(Refusal::TooMany(RETRY_AFTER))
+    }
 }
 
 /// Callers that a route is for.
@@ -125,7 +150,8 @@ fn is_hold(request: &Request) -> bool {
 /// The scope that a route needs; `None`: none, because it reveals nothing about the recording.
 fn scope_of(route: &str) -> Option<Scope> {
     match route {
-        "/" | "/healthz" | "/openapi.json" | "/assets/{*path}" | SESSION_ROUTE => None,
+        "/" | "/healthz" | "/openapi.json" | "/assets/{*path}" | SESSION_ROUTE | LOGIN_ROUTE
+        | CALLBACK_ROUTE => None,
         "/metrics" | "/api/v1/status" | "/api/v1/segments" => Some(Scope::Status),
         "/api/v1/flows"
         | "/api/v1/flows/{id}"
@@ -151,7 +177,7 @@ fn scope_of(route: &str) -> Option<Scope> {
 
 /// Puts the gate before routes.
 pub fn guard(router: Router, service: Arc<Service>, admission: Admission) -> Router {
-    let Admission { authenticator, is_encrypted, origins } = admission;
+    let Admission { authenticator, proxies, is_encrypted, origins } = admission;
     let cross_origin = (!origins.is_empty()).then(|| {
         CorsLayer::new()
             .allow_origin(origins.clone())
@@ -162,10 +188,12 @@ pub fn guard(router: Router, service: Arc<Service>, admission: Admission) -> Rou
     let gate = Arc::new(Gate {
         service,
         authenticator: authenticator.map(Arc::new),
+        proxies,
         is_encrypted,
         origins,
         verifying: Semaphore::new(VERIFYING_MAX),
         waiting: Semaphore::new(WAITING_MAX),
+        asking: Arc::new(Semaphore::new(ASKING_MAX)),
     });
     let guarded = router.layer(from_fn_with_state(gate, pass));
     match cross_origin {
@@ -202,11 +230,8 @@ async fn pass(
                 let identity = Identity { name, filter: joined, peer: Some(peer), is_local };
                 request.extensions_mut().insert(identity);
             }
-            if route.as_deref() == Some(SESSION_ROUTE) {
-                request.extensions_mut().insert(Visit {
-                    authenticator: gate.authenticator.clone(),
-                    now: gate.service.clock.now(),
-                });
+            if let Some(SESSION_ROUTE | LOGIN_ROUTE | CALLBACK_ROUTE) = route.as_deref() {
+                request.extensions_mut().insert(gate.visit());
             }
             next.run(request).await
         }
@@ -219,6 +244,15 @@ async fn pass(
 }
 
 impl Gate {
+    fn visit(&self) -> Visit {
+        Visit {
+            authenticator: self.authenticator.clone(),
+            now: self.service.clock.now(),
+            is_encrypted: self.is_encrypted,
+            asking: Arc::clone(&self.asking),
+        }
+    }
+
     /// Refuses pages from elsewhere if no tokens are asked for: a page must not send queries on its reader's behalf, neither by
     /// a name of its own that suddenly means this machine (DNS rebinding), nor by sending a form here.
     fn check_origin(&self, request: &Request) -> Result<(), Refusal> {
@@ -251,6 +285,13 @@ impl Gate {
         let caller = match authentication {
             Authentication::Known(caller) => Ok(caller),
             Authentication::Refused(refusal) => Err(refusal),
+            Authentication::Foreign(claim) => {
+                let _place = self.visit().place_to_ask().await.map_err(|refusal| (refusal, None))?;
+                let now = self.service.clock.now();
+                let verified =
+                    tokio::task::spawn_blocking(move || authenticator.verify_foreign(&claim, now)).await;
+                verified.unwrap_or(Err(Refusal::Unavailable))
+            }
             Authentication::Unknown(claim) => {
                 let Ok(_waiting) = self.waiting.try_acquire() else {
                     return Err((Refusal::TooMany(RETRY_AFTER), None));
@@ -261,7 +302,13 @@ impl Gate {
                 verified.unwrap_or(Err(Refusal::Unavailable))
             }
         };
-        let caller = caller.map_err(|refusal| (refusal, None))?;
+        let caller = caller.map_err(|refusal| {
+            let who = match &refusal {
+                Refusal::NoRights(user) => Some(user.clone()),
+                _ => None,
+            };
+            (refusal, who)
+        })?;
         match audience {
             Audience::Of(scope) if !caller.may(scope) => Err((Refusal::OutOfScope(scope), Some(caller.name))),
             _ => Ok(Some(caller)),
@@ -271,15 +318,17 @@ impl Gate {
     /// Identifies a request by its token, or else by its session if that suffices.
     fn authenticate(&self, authenticator: &Authenticator, request: &Request, peer: IpAddr) -> Authentication {
         let headers = request.headers();
+        if let Some(user) = self.proxies.as_ref().and_then(|proxies| proxies.user_of(headers, peer)) {
+            return self.authenticate_user(authenticator, user, request);
+        }
         if headers.contains_key(header::AUTHORIZATION) || !is_for_sessions(request) {
             let token = headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
             return authenticator.check_authorization(token, peer, self.service.clock.now());
         }
         // The browser sends the cookie by itself, even if another page makes it send a form.
-        let is_plain = matches!(*request.method(), Method::GET | Method::HEAD);
         let is_from_elsewhere = match is_hold(request) {
             true => headers.contains_key(header::COOKIE) && !is_from_here(request),
-            false => !is_plain && self.is_from_elsewhere(request),
+            false => self.changes_from_elsewhere(request),
         };
         if is_from_elsewhere {
             return Authentication::Refused(Refusal::WrongOrigin);
@@ -287,8 +336,37 @@ impl Gate {
         authenticator.check_cookie(cookies(headers).as_deref(), peer, self.service.clock.now())
     }
 
+    /// True if a page of another origin has sent it, and it is not one that only reads.
+    fn changes_from_elsewhere(&self, request: &Request) -> bool {
+        let is_plain = matches!(*request.method(), Method::GET | Method::HEAD);
+        !is_plain && self.is_from_elsewhere(request)
+    }
+
+    /// Identifies a request by the user whom a trusted proxy names. The proxy knows its users by cookies, which browsers send by
+    /// themselves: what changes something has to come from the page itself, or from no page at all.
+    fn authenticate_user(
+        &self,
+        authenticator: &Authenticator,
+        user: Result<SignedIn, String>,
+        request: &Request,
+    ) -> Authentication {
+        let checked = match user {
+            Err(reason) => Err(Refusal::BadUser(reason)),
+            Ok(_) if self.changes_from_elsewhere(request) => Err(Refusal::WrongOrigin),
+            Ok(user) => authenticator.check_user(&user, self.service.clock.now()),
+        };
+        checked.map_or_else(Authentication::Refused, Authentication::Known)
+    }
+
     fn refuse(&self, refusal: &Refusal, who: Option<String>, peer: SocketAddr, path: String) -> Response {
-        let response = problem(refusal).into_response();
+        let mut problem = problem(refusal);
+        let signs_in =
+            self.authenticator.as_ref().is_some_and(|authenticator| authenticator.oidc().is_some());
+        if signs_in && matches!(refusal, Refusal::NoToken) {
+            // For the page, which offers it.
+            problem = problem.with("sign_in", LOGIN_ROUTE);
+        }
+        let response = problem.into_response();
         let (status, reason) = (response.status().as_u16(), refusal.to_string());
         tracing::info!(%peer, status, reason, "not let in");
         if let Some(audit) = &self.service.audit {
@@ -320,10 +398,12 @@ impl Gate {
 pub fn problem(refusal: &Refusal) -> Problem {
     let kind = match refusal {
         Refusal::NoToken | Refusal::WrongToken => Kind::NoAccess,
-        Refusal::OutOfScope(_) | Refusal::WrongOrigin => Kind::Forbidden,
+        Refusal::OutOfScope(_) | Refusal::WrongOrigin | Refusal::NoRights(_) | Refusal::BadUser(_) => {
+            Kind::Forbidden
+        }
         Refusal::WrongHost(_) => Kind::WrongHost,
         Refusal::TooMany(_) => Kind::TooManyFailures,
-        Refusal::Unavailable => Kind::AccessUnavailable,
+        Refusal::Unavailable | Refusal::NoIssuer(_) => Kind::AccessUnavailable,
     };
     let problem = Problem::new(kind, refusal.to_string());
     match refusal {
@@ -348,7 +428,7 @@ fn is_from_here(request: &Request) -> bool {
 }
 
 /// Host and port that the request is for, by its target or its `Host`.
-fn authority(request: &Request) -> Option<String> {
+pub(crate) fn authority(request: &Request) -> Option<String> {
     let of_header =
         || request.headers().get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()));
     match request.uri().authority() {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ring::hmac;
 
+use super::signed_in::SignedIn;
 use super::token::hexadecimal;
 use super::tokens::SecretHash;
 
@@ -16,19 +17,41 @@ pub const COOKIE: &str = "__Host-netrewind";
 pub const SESSION_TIME_MAX: Duration = Duration::from_secs(12 * 3600);
 /// Sessions at a time; the oldest one makes room.
 const SESSIONS_MAX: usize = 1024;
-/// Sessions of one token; the oldest of them makes room, so that nobody pushes out others.
+/// Sessions of one token or user; the oldest of them makes room, so that nobody pushes out others.
 const SESSIONS_OF_TOKEN_MAX: usize = 16;
 /// Domain separator of session hashes from all others made with the key.
 const PURPOSE: &[u8] = b"session";
 /// Hexadecimal digits of the mark by which ids of this process are known from those of an earlier one.
 const LIFE_DIGITS: usize = 8;
 
-/// A session, by the token that began it.
+/// Whose a session is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum SessionOwner {
+    /// The holder of the token that began it.
+    Token {
+        id: String,
+        /// Hash of the token: another hash is another token.
+        hash: SecretHash,
+    },
+    /// A user whom an issuer has signed in.
+    User(SignedIn),
+}
+
+impl SessionOwner {
+    /// True if the sessions of both count as one's.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Token { id, .. }, Self::Token { id: other, .. }) => id == other,
+            (Self::User(user), Self::User(other)) => user.user == other.user,
+            _ => false,
+        }
+    }
+}
+
+/// A session.
 #[derive(Clone, Debug)]
 pub(super) struct Session {
-    pub(super) token_id: String,
-    /// Hash of the token: another hash is another token.
-    pub(super) hash: SecretHash,
+    pub(super) owner: SessionOwner,
     until: Duration,
 }
 
@@ -60,19 +83,13 @@ impl Sessions {
     }
 
     /// Begins one, and gives the value of its cookie.
-    pub(super) fn begin(
-        &mut self,
-        token_id: &str,
-        hash: &SecretHash,
-        now: Duration,
-        time: Duration,
-    ) -> String {
+    pub(super) fn begin(&mut self, owner: SessionOwner, now: Duration, time: Duration) -> String {
         self.sessions.retain(|_, session| now < session.until);
-        self.make_room(|session| session.token_id == token_id, SESSIONS_OF_TOKEN_MAX);
+        self.make_room(|session| session.owner.is_same(&owner), SESSIONS_OF_TOKEN_MAX);
         self.make_room(|_| true, SESSIONS_MAX);
         self.begun += 1;
         let until = now + time.min(SESSION_TIME_MAX);
-        let session = Session { token_id: token_id.to_owned(), hash: hash.clone(), until };
+        let session = Session { owner, until };
         self.sessions.insert(self.begun, session);
         let proof = hmac::sign(&self.key, &message(self.begun));
         format!("{}.{}.{}", self.life, self.begun, hexadecimal(proof.as_ref()))
@@ -144,14 +161,19 @@ mod tests {
         Sessions::new(hmac::Key::new(hmac::HMAC_SHA256, &[key; 32]))
     }
 
-    fn hash() -> SecretHash {
-        SecretHash::new(&[1; 32], &[2; 16]).expect("a hash")
+    fn owner(id: &str) -> SessionOwner {
+        let hash = SecretHash::new(&[1; 32], &[2; 16]).expect("a hash");
+        SessionOwner::Token { id: id.to_owned(), hash }
+    }
+
+    fn user(name: &str) -> SessionOwner {
+        SessionOwner::User(SignedIn { user: name.to_owned(), groups: Vec::new() })
     }
 
     #[test]
     fn nobody_makes_up_a_session() {
-        let (mut ours, now, hash) = (sessions(1), Duration::from_secs(9), hash());
-        let value = ours.begin("id", &hash, now, SESSION_TIME_MAX);
+        let (mut ours, now) = (sessions(1), Duration::from_secs(9));
+        let value = ours.begin(owner("id"), now, SESSION_TIME_MAX);
         assert_eq!(ours.read(&value), Cookie::Genuine(1));
         let (life, rest) = value.split_once('.').expect("parts");
         let proof = rest.split_once('.').expect("a proof").1;
@@ -169,14 +191,15 @@ mod tests {
 
     #[test]
     fn sessions_are_bounded_and_no_token_pushes_out_others() {
-        let (mut sessions, now, hash) = (sessions(1), Duration::ZERO, hash());
-        sessions.begin("one", &hash, now, SESSION_TIME_MAX);
-        (0..100).for_each(|_| _ = sessions.begin("other", &hash, now, SESSION_TIME_MAX));
-        assert_eq!(sessions.sessions.len(), 1 + SESSIONS_OF_TOKEN_MAX);
-        assert!(sessions.find(1, now).is_some());
-        (0..2 * SESSIONS_MAX).for_each(|n| _ = sessions.begin(&n.to_string(), &hash, now, SESSION_TIME_MAX));
+        let (mut sessions, now, other) = (sessions(1), Duration::ZERO, owner("other"));
+        sessions.begin(owner("one"), now, SESSION_TIME_MAX);
+        sessions.begin(user("other"), now, SESSION_TIME_MAX);
+        (0..100).for_each(|_| _ = sessions.begin(other.clone(), now, SESSION_TIME_MAX));
+        assert_eq!(sessions.sessions.len(), 2 + SESSIONS_OF_TOKEN_MAX);
+        assert!(sessions.find(1, now).is_some() && sessions.find(2, now).is_some());
+        (0..2 * SESSIONS_MAX).for_each(|n| _ = sessions.begin(user(&n.to_string()), now, SESSION_TIME_MAX));
         assert_eq!(sessions.sessions.len(), SESSIONS_MAX);
-        sessions.begin("one", &hash, now + SESSION_TIME_MAX, SESSION_TIME_MAX);
+        sessions.begin(other, now + SESSION_TIME_MAX, SESSION_TIME_MAX);
         assert_eq!(sessions.sessions.len(), 1, "those that are over go");
     }
 

@@ -13,11 +13,14 @@ use netrewind_filter::{CompileLimits, FilterError, compile};
 use netrewind_store::{LinkType, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::signed_in::{SignedIn, is_group, is_user};
 use super::token::{ID_BYTES, SECRET_BYTES, Token};
 use crate::files;
 
 /// Tokens in a file.
 pub const TOKENS_MAX: usize = 1024;
+/// Users, and groups, to which a file gives rights.
+pub const RULES_MAX: usize = 1024;
 /// Bytes of a file that are read: filters can be long.
 pub const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Characters of a token's name.
@@ -123,6 +126,10 @@ impl Grant {
         if length == 0 || length > NAME_CHARACTERS_MAX || !self.name.chars().all(is_plain) {
             return Err(TokensError::Name(self.name.clone()));
         }
+        self.check_rights()
+    }
+
+    fn check_rights(&self) -> Result<(), TokensError> {
         if self.scopes.is_empty() {
             return Err(TokensError::NoScope(self.name.clone()));
         }
@@ -176,12 +183,51 @@ pub struct TokenEntry {
     pub grant: Grant,
 }
 
+/// Rights of a user whom others sign in, or of a group of such users.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignInRule {
+    /// The user or the group, as the proxy or the issuer names it.
+    pub name: String,
+    /// Scopes granted.
+    pub scopes: Vec<Scope>,
+    /// A pcap-filter(7) expression that is joined to every query.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub filter: String,
+    /// The view of a packet that this filter sees.
+    #[serde(default)]
+    pub view: ViewMode,
+    /// This filter sees frames as if their VLAN tags were gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_vlan: bool,
+}
+
+impl SignInRule {
+    /// What it grants to a user, by their name in the audit.
+    pub(super) fn grant(&self, name: String) -> Grant {
+        let Self { scopes, filter, view, ignore_vlan, .. } = self.clone();
+        Grant { name, scopes, filter, view, ignore_vlan, created: Timestamp::MIN, expires: None }
+    }
+
+    fn check(&self) -> Result<(), TokensError> {
+        let grant = self.grant(self.name.clone());
+        grant.check_rights()?;
+        let wrong =
+            |error: FilterError| TokensError::Rule { name: self.name.clone(), reason: error.to_string() };
+        grant.check_filter(&CompileLimits::default()).map_err(wrong)
+    }
+}
+
 /// The tokens of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tokens {
-    #[serde(default, rename = "token")]
+    #[serde(default, rename = "token", skip_serializing_if = "Vec::is_empty")]
     entries: Vec<TokenEntry>,
+    #[serde(default, rename = "user", skip_serializing_if = "Vec::is_empty")]
+    users: Vec<SignInRule>,
+    #[serde(default, rename = "group", skip_serializing_if = "Vec::is_empty")]
+    groups: Vec<SignInRule>,
 }
 
 /// The file of tokens cannot be used as it is.
@@ -221,17 +267,25 @@ pub enum TokensError {
     )]
     Name(String),
     /// It would be of no use.
-    #[error("the token {0} has no scope: use {names}", names = Scope::NAMES)]
+    #[error("{0} has no scope: use {names}", names = Scope::NAMES)]
     NoScope(String),
     /// Both cannot be had.
     #[error(
-        "the token {name} cannot have a filter and the scope {scope}, which shows everything that is recorded: make two tokens"
+        "{name} cannot have a filter and the scope {scope}, which shows everything that is recorded: make two tokens"
     )]
     FilterBesideScope {
         /// The token's name.
         name: String,
         /// The scope.
         scope: &'static str,
+    },
+    /// The rights of a user or a group cannot be granted.
+    #[error("the rights of {name:?} in the tokens file: {reason}")]
+    Rule {
+        /// The user or the group.
+        name: String,
+        /// Reason.
+        reason: String,
     },
     /// The name is taken.
     #[error("the token {0} already exists: remove it first, or use another name")]
@@ -245,6 +299,22 @@ pub enum TokensError {
     /// No hash could be computed.
     #[error("hashing the secret: {0}")]
     Hash(String),
+}
+
+/// Checks the rights of users or groups.
+fn check_rules(rules: &[SignInRule], kind: &str, is_name: fn(&str) -> bool) -> Result<(), TokensError> {
+    let mut names = HashSet::new();
+    for rule in rules {
+        let wrong = |reason: String| Err(TokensError::Rule { name: rule.name.clone(), reason });
+        if !is_name(&rule.name) {
+            return wrong(format!("this is not the name of a {kind}"));
+        }
+        if !names.insert(&rule.name) {
+            return wrong(format!("this {kind} is there twice"));
+        }
+        rule.check()?;
+    }
+    if rules.len() > RULES_MAX { Err(TokensError::Full) } else { Ok(()) }
 }
 
 impl Tokens {
@@ -288,6 +358,8 @@ impl Tokens {
                 return Err(TokensError::Taken(grant.name.clone()));
             }
         }
+        check_rules(&self.users, "user", is_user)?;
+        check_rules(&self.groups, "group", is_group)?;
         if self.entries.len() > TOKENS_MAX { Err(TokensError::Full) } else { Ok(()) }
     }
 
@@ -343,6 +415,12 @@ impl Tokens {
     /// All of them, in the order in which they were added.
     pub fn entries(&self) -> &[TokenEntry] {
         &self.entries
+    }
+
+    /// The rights of a user: their own, or else those of the first group in the file that they are in.
+    pub(super) fn rule_for(&self, user: &SignedIn) -> Option<&SignInRule> {
+        let own = self.users.iter().find(|rule| rule.name == user.user);
+        own.or_else(|| self.groups.iter().find(|rule| user.groups.contains(&rule.name)))
     }
 
     /// The token with this id.

@@ -31,6 +31,18 @@ export async function signIn(token: string): Promise<string | null> {
   return null;
 }
 
+/** Address at which users sign in who have no token; null where there is none. */
+export async function otherSignIn(): Promise<string | null> {
+  const response = await fetch(ADDRESS, { method: "POST" }).catch(() => null);
+  const problem = await response?.json().catch(() => null) as { sign_in?: string } | null;
+  return problem?.sign_in ?? null;
+}
+
+/** The browser leaves to sign in elsewhere, and comes back with a session. */
+export function leaveToSignIn(): void {
+  localStorage.setItem(BEGUN, "");
+}
+
 export async function signOut(): Promise<void> {
   await fetch(ADDRESS, { method: "DELETE" }).catch(() => null);
   localStorage.removeItem(BEGUN);

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use netrewind_store::Timestamp;
-use netrewind_store::store::KEY_LOG_BYTES_MAX;
+use netrewind_store::store::secret_files::KEY_LOG_BYTES_MAX;
 
 use crate::source::ReportedDrops;
 

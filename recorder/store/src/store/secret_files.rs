@@ -23,7 +23,8 @@ pub const KEY_LOGS_BYTES_MAX: u64 = 256 << 20;
 /// Key logs of a store.
 pub const KEY_LOGS_MAX: usize = 4096;
 
-const SECRETS: &str = super::SECRETS;
+/// Name of the folder.
+pub(super) const SECRETS: &str = "secrets";
 const EXTENSION: &str = ".keys";
 const UNFINISHED_EXTENSION: &str = ".keys.new";
 /// Mode of a file: nobody else reads it.

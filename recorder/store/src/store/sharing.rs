@@ -5,7 +5,8 @@
 use std::io;
 use std::path::Path;
 
-use super::{AUDIT, SECRETS, SEGMENTS, at, names_in, unless_missing};
+use super::secret_files::SECRETS;
+use super::{AUDIT, SEGMENTS, at, names_in, unless_missing};
 use crate::files::{FileKind, FileStatus, Files, SystemFiles};
 use crate::{Store, StoreError};
 

@@ -54,6 +54,7 @@ fn ask(access: &Authenticator, token: &str, now: Now) -> (Result<Caller, Refusal
         Authentication::Known(caller) => (Ok(caller), false),
         Authentication::Refused(refusal) => (Err(refusal), false),
         Authentication::Unknown(claim) => (access.verify(&claim, now), true),
+        Authentication::Foreign(claim) => (access.verify_foreign(&claim, now), true),
     }
 }
 
