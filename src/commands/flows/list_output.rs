@@ -118,11 +118,12 @@ impl ListOutput {
 
     /// Prints conversations, with the recorder of each where there are several, also as the log of another tool.
     pub fn print_conversations(self, rows: &[Conversation], recorders: &[String]) -> Result<(), Failure> {
-        let write_log: fn(&[Conversation], &mut dyn Write) -> io::Result<u64> = match self.form.format.as_deref() {
-            Some("eve") => |rows, output| write_eve(rows, output),
-            Some("zeek") => |rows, output| write_zeek(rows, output),
-            _ => return self.print(rows, recorders).map(|_| ()),
-        };
+        let write_log: fn(&[Conversation], &mut dyn Write) -> io::Result<u64> =
+            match self.form.format.as_deref() {
+                Some("eve") => |rows, output| write_eve(rows, output),
+                Some("zeek") => |rows, output| write_zeek(rows, output),
+                _ => return self.print(rows, recorders).map(|_| ()),
+            };
         self.print_by(|_, _, output| {
             let left_out = write_log(rows, output)?;
             let told = format!("{left_out} conversations are left out: they have no IP addresses");
@@ -192,7 +193,8 @@ fn print_json<R: Serialize>(list: List<'_, R>, output: impl Write) -> io::Result
     if list.recorders.is_empty() {
         return write_json_lines(list.rows, output);
     }
-    let of_recorders = list.rows.iter().zip(list.recorders).map(|(row, recorder)| RecorderRow { recorder, row });
+    let of_recorders =
+        list.rows.iter().zip(list.recorders).map(|(row, recorder)| RecorderRow { recorder, row });
     write_json_lines(&of_recorders.collect::<Vec<_>>(), output)
 }
 
