@@ -14,6 +14,7 @@ mod compressed;
 mod config;
 mod destination;
 mod dissect_packet;
+mod event_log;
 mod export;
 pub mod extcap;
 mod extract;

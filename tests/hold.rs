@@ -344,6 +344,25 @@ fn a_case_of_its_own_packets_equals_the_extraction_and_holds_no_segment() {
 }
 
 #[test]
+fn what_events_touch_becomes_a_case() {
+    let held = Held::new();
+    held.import(0);
+    let log = held.folder.path().join("eve.json");
+    let events = done(["flows", "--store", &held.store, "--format", "eve", "--limit", "20"]);
+    std::fs::write(&log, &events).expect("written");
+    let log = log.display().to_string();
+    let hold = ["add", "alerts", "--eve", &log, "--window", "2s"];
+    let added = held.hold(&hold);
+    assert_eq!(added.status.code(), Some(0), "{}", said(&added));
+    let other = held.folder.path().join("x.pcap").display().to_string();
+    done(["extract", "--store", &held.store, "--eve", &log, "--window", "2s", "-o", &other]);
+    let case = std::fs::read(held.path("cases/alerts.pcap")).expect("a file");
+    assert!(case.len() > 5000 && case == std::fs::read(&other).expect("a file"));
+    let twice = held.hold(&["add", "both", "--eve", &log, "--from", "1h ago"]);
+    assert_eq!(twice.status.code(), Some(2), "{}", said(&twice));
+}
+
+#[test]
 fn packets_that_have_no_room_are_refused_and_leave_nothing() {
     let held = Held::new();
     (0..3).for_each(|number| held.import_with(number, &[&BUDGET[..], &["--hold-budget", "1MiB"]].concat()));

@@ -6,15 +6,15 @@ mod opened_output;
 mod output;
 mod own_name;
 
-use std::fs::{DirBuilder, File};
-use std::io::{self, BufRead, BufReader, IsTerminal};
+use std::fs::DirBuilder;
+use std::io::{self, IsTerminal};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use netrewind_cases::EvidenceSource;
-use netrewind_extractor::events::{self, EventTimes, LogKind, LoggedEvent};
+use netrewind_extractor::events::{self, LoggedEvent};
 use netrewind_extractor::flows::FlowId;
 use netrewind_extractor::time_text::in_zone;
 use netrewind_extractor::{Answer, AnswerLimits, DedupWindow, Estimate, Query};
@@ -24,6 +24,7 @@ pub use self::evidence::{manifest_path, signature_path};
 use self::hits::OpenedHits;
 use self::opened_output::{AnswerForm, OpenedOutput};
 use self::own_name::own_name;
+use super::event_log::EventLogArguments;
 use super::hint;
 use super::keylog;
 use super::keys;
@@ -31,10 +32,8 @@ use super::progress::ProgressDisplay;
 use super::query::{self, QueryArguments, workers};
 use super::target::{NoAnswer, QueryTarget, TargetArguments};
 use crate::outcome::{Failure, Outcome};
-use crate::{arguments, clock, signals, terminal};
+use crate::{arguments, signals, terminal};
 
-/// Other ways to select packets than by a log of events.
-const OTHER_SELECTIONS: [&str; 7] = ["from", "to", "around", "search", "flow", "community_id", "follow"];
 /// Mode of a new folder: packets are private until their owner decides otherwise.
 const NEW_FOLDER_MODE: u32 = 0o700;
 
@@ -81,21 +80,16 @@ pub struct ExtractArguments {
     #[arg(long, value_name = "DURATION", value_parser = dedup_window)]
     dedup: Option<DedupWindow>,
     /// Only packets of conversations that this search finds, as netrewind flows --query lists them
-    #[arg(long = "query", value_name = "SEARCH", conflicts_with = "follow")]
+    #[arg(long = "query", value_name = "SEARCH", conflicts_with_all = ["follow", "eve", "zeek"])]
     search: Option<String>,
     /// Only packets of the conversations with this Community ID, as other tools write it
-    #[arg(long, value_name = "ID", conflicts_with = "follow")]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["follow", "eve", "zeek"])]
     community_id: Option<String>,
     /// Only packets of the conversation with this id, as in the output of netrewind flows --format json
-    #[arg(long, value_name = "ID", conflicts_with = "follow")]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["follow", "eve", "zeek"])]
     flow: Option<FlowId>,
-    /// Packets of the events in this log of Suricata (EVE, JSON lines), each with --window before and after it; - for standard
-    /// input
-    #[arg(long, value_name = "FILE", conflicts_with_all = OTHER_SELECTIONS)]
-    eve: Option<PathBuf>,
-    /// The same for a conn.log of Zeek, tab-separated or JSON lines
-    #[arg(long, value_name = "FILE", conflicts_with_all = OTHER_SELECTIONS, conflicts_with = "eve")]
-    zeek: Option<PathBuf>,
+    #[command(flatten)]
+    log: EventLogArguments,
     /// Write the packets of each event of --eve or --zeek to a file of its own in this folder, instead of one file for all
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["output", "count", "estimate"])]
     each: Option<PathBuf>,
@@ -129,7 +123,7 @@ pub struct ExtractArguments {
     #[arg(long, value_name = "FILE", requires = "hosts_file", conflicts_with_all = ["estimate", "each"])]
     hits: Option<PathBuf>,
     /// Continue with new packets as they are recorded, until Ctrl-C, a limit, or --to has passed
-    #[arg(long, short = 'F', conflicts_with_all = ["count", "estimate"])]
+    #[arg(long, short = 'F', conflicts_with_all = ["count", "estimate", "eve", "zeek"])]
     follow: bool,
     /// Write FILE.manifest.json beside the file: its SHA-256, the query, its completeness; netrewind verify FILE checks it
     #[arg(long, conflicts_with_all = ["count", "estimate"])]
@@ -293,7 +287,7 @@ fn query_of(arguments: &ExtractArguments) -> Result<Query, Failure> {
         secrets: !arguments.no_secrets,
         dedup: arguments.dedup,
         limits: AnswerLimits { packets: arguments.max_packets, bytes: arguments.max_bytes },
-        ..match arguments.eve.is_some() || arguments.zeek.is_some() {
+        ..match arguments.log.is_given() {
             true => arguments.query.query_of_events()?,
             false => arguments.query.query(arguments.follow)?,
         }
@@ -302,22 +296,10 @@ fn query_of(arguments: &ExtractArguments) -> Result<Query, Failure> {
 
 /// The events whose packets are wanted; `None` if the packets are chosen otherwise.
 fn events_of(arguments: &ExtractArguments) -> Result<Option<Vec<LoggedEvent>>, Failure> {
-    let (path, kind, name) = match (&arguments.eve, &arguments.zeek) {
-        (Some(path), _) => (path, LogKind::Eve, "--eve"),
-        (None, Some(path)) => (path, LogKind::Zeek, "--zeek"),
-        (None, None) if arguments.each.is_some() => {
-            return Err(Failure::usage("--each writes the packets of events: give --eve or --zeek"));
-        }
-        (None, None) => return Ok(None),
-    };
-    let zone = arguments.query.zone()?;
-    let times = EventTimes { now: clock::now(), zone: &zone, window: arguments.query.window() };
-    let mut log: Box<dyn BufRead> = match path == Path::new("-") {
-        true => Box::new(io::stdin().lock()),
-        false => Box::new(BufReader::new(File::open(path).with_context(|| path.display().to_string())?)),
-    };
-    let events = events::read(log.as_mut(), kind, &times);
-    events.map(Some).map_err(|error| Failure::usage(format!("{name} {}: {error}", path.display())))
+    if arguments.each.is_some() && !arguments.log.is_given() {
+        return Err(Failure::usage("--each writes the packets of events: give --eve or --zeek"));
+    }
+    arguments.log.read(&arguments.query)
 }
 
 fn create_folder(folder: &Path) -> Result<(), Failure> {

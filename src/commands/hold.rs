@@ -7,6 +7,7 @@ use netrewind_cases::{
     HoldError, HoldRequest, HoldView, MadeHold, PacketsRequest, hold_packets, hold_segments, list_holds,
     release_hold,
 };
+use netrewind_extractor::events;
 use netrewind_extractor::time_text::in_zone;
 use netrewind_extractor::{Asked, ExtractError, Extractor};
 use netrewind_store::Store;
@@ -15,6 +16,7 @@ use netrewind_store::hold::{CaseFormat, CaseName};
 use netrewind_store::store::{CaseFiles, ListedSegment, StoreListing};
 use netrewind_store::time::Span;
 
+use super::event_log::EventLogArguments;
 use super::keys::signer;
 use super::progress::ProgressDisplay;
 use super::query::{QueryArguments, failure, options, workers};
@@ -28,11 +30,12 @@ const EXAMPLES: &str = "\
 Examples:
   netrewind hold add INC-2041 --store /data/nr --from '2026-11-22 09:30' --to +20m --note 'leak, ask ann'
   netrewind hold add INC-2042 --store /data/nr --around 2026-11-22T09:31:01Z --window 5m --filter 'host 10.1.2.3'
+  netrewind hold add INC-2043 --store /data/nr --eve alerts.json --window 30s
   netrewind hold list --store /data/nr
   netrewind hold release INC-2041 --store /data/nr
 
 Without --filter, every segment with packets of the range is held as it is: retention leaves it alone, with its index and the
-logbook since then. With --filter, the packets are written to cases/CASE.pcap in the store, with a manifest of their hash, the
+logbook since then. With --filter, --eve or --zeek, the packets are written to cases/CASE.pcap in the store, with a manifest of their hash, the
 query and its completeness, and nothing else is held. Both count within the budget, up to --hold-budget of netrewind record
 (half of the budget, unless that says otherwise); what would take more is refused.";
 
@@ -64,6 +67,8 @@ struct AddArguments {
     store: StoreArgument,
     #[command(flatten)]
     query: QueryArguments,
+    #[command(flatten)]
+    log: EventLogArguments,
     /// The reason, for whoever finds the hold
     #[arg(long, value_name = "TEXT", default_value = "")]
     note: String,
@@ -136,7 +141,10 @@ fn check_user(store: &Store) -> Result<(), Failure> {
 
 fn add(arguments: &AddArguments) -> Result<Outcome, Failure> {
     let AddArguments { case, query, note, .. } = arguments;
-    let asked = query.query(false)?;
+    let asked = match arguments.log.read(query)? {
+        Some(events) => events::query_for_all(&events, &query.query_of_events()?),
+        None => query.query(false)?,
+    };
     if arguments.sign.is_some() && !asked.is_selective() {
         return Err(Failure::usage(
             "--sign signs the manifest of the packets that --filter selects: without --filter, segments are held, which their checksums vouch for",
