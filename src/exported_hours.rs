@@ -32,7 +32,7 @@ impl ExportedTables {
 
 impl HourExport for ExportedTables {
     fn is_current(&self, store: &Store, manifest: &Manifest) -> bool {
-        self.place.is_current(store, manifest)
+        netrewind_tables::is_current(&self.place, store, manifest)
     }
 
     fn export(
@@ -42,7 +42,8 @@ impl HourExport for ExportedTables {
         stop: &AtomicBool,
     ) -> Result<HourAccount, Box<dyn Error + Send + Sync>> {
         let is_to_stop = || stop.load(Ordering::Relaxed);
-        let exported = self.place.export(store, &TantivyCatalog, manifest, &is_to_stop);
+        let exported =
+            netrewind_tables::export_hour(&self.place, store, &TantivyCatalog, manifest, &is_to_stop);
         let failed = exported.as_ref().err().filter(|_| !is_to_stop());
         *locked(&self.trouble) = failed.map(|error| format!("hour {}: {error}", manifest.hour));
         let exported = exported?;

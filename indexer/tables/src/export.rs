@@ -40,30 +40,28 @@ pub struct ExportedHour {
     pub lacks: Vec<String>,
 }
 
-impl TablesPlace {
-    /// True if the hour has been exported as the catalog has it now, by what its first file says of itself.
-    pub fn is_current(&self, store: &Store, manifest: &Manifest) -> bool {
-        let place = HourPlace::new(store, self, manifest.hour);
-        identity_text(manifest).is_some_and(|text| place.footer_has(text.as_bytes()).unwrap_or(false))
-    }
+/// True if the hour has been exported there as the catalog has it now, by what its first file says of itself.
+pub fn is_current(place: &TablesPlace, store: &Store, manifest: &Manifest) -> bool {
+    let place = HourPlace::new(store, place, manifest.hour);
+    identity_text(manifest).is_some_and(|text| place.footer_has(text.as_bytes()).unwrap_or(false))
+}
 
-    /// Exports an hour. Files that are there already with the same bytes stay. In a folder, others are replaced once all new ones are whole;
-    /// in object storage, the first file is written last. What lacks records that cannot be read does not replace anything, but for an
-    /// hour of several files in object storage.
-    pub fn export(
-        &self,
-        store: &Store,
-        catalog: &dyn Catalog,
-        manifest: &Manifest,
-        is_to_stop: &dyn Fn() -> bool,
-    ) -> Result<ExportedHour, TablesError> {
-        let mut export = HourExport::new(store, manifest, HourPlace::new(store, self, manifest.hour));
-        match export.read(catalog, is_to_stop) {
-            Ok(()) => export.publish(),
-            Err(error) => {
-                export.give_up();
-                Err(error)
-            }
+/// Exports an hour. Files that are there already with the same bytes stay. In a folder, others are replaced once all new ones are whole;
+/// in object storage, the first file is written last. What lacks records that cannot be read does not replace anything, but for an
+/// hour of several files in object storage.
+pub fn export_hour(
+    place: &TablesPlace,
+    store: &Store,
+    catalog: &dyn Catalog,
+    manifest: &Manifest,
+    is_to_stop: &dyn Fn() -> bool,
+) -> Result<ExportedHour, TablesError> {
+    let mut export = HourExport::new(store, manifest, HourPlace::new(store, place, manifest.hour));
+    match export.read(catalog, is_to_stop) {
+        Ok(()) => export.publish(),
+        Err(error) => {
+            export.give_up();
+            Err(error)
         }
     }
 }

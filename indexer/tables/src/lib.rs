@@ -23,5 +23,5 @@ mod partial;
 mod place;
 
 pub use error::TablesError;
-pub use export::ExportedHour;
+pub use export::{ExportedHour, export_hour, is_current};
 pub use place::{TableObjects, TablesPlace};

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use netrewind_catalog_tantivy::TantivyCatalog;
 use netrewind_store::Store;
-use netrewind_tables::{ExportedHour, TablesError};
+use netrewind_tables::{ExportedHour, TablesError, export_hour};
 
 use super::hours::HourArguments;
 use crate::confine::Walls;
@@ -36,7 +36,7 @@ pub fn run(arguments: &ExportFlowsArguments) -> Result<Outcome, Failure> {
     let (mut outcome, mut exported) = (chosen.outcome, 0);
     for manifest in &chosen.manifests {
         let hour = manifest.hour;
-        match place.export(&store, &TantivyCatalog, manifest, &|| stop.load(Ordering::Relaxed)) {
+        match export_hour(&place, &store, &TantivyCatalog, manifest, &|| stop.load(Ordering::Relaxed)) {
             Ok(ExportedHour { folder, rows, bytes, is_new, lacks, .. }) => {
                 exported += 1;
                 if !arguments.hours.quiet {
