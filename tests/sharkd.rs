@@ -72,8 +72,12 @@ fn pdml(capture: &Path, number: usize) -> Vec<String> {
 
 fn attribute(line: &str, name: &str) -> Option<String> {
     let value = line.split_once(&format!(" {name}=\""))?.1.split_once('"')?.0;
-    let unescaped =
-        value.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'");
+    let unescaped = value
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&quot;", "\"")
+        .replace("&apos;", "'")
+        .replace("&#x27;", "'");
     Some(unescaped.replace("&amp;", "&"))
 }
 
