@@ -39,6 +39,8 @@ pub(super) struct LaneThread {
     /// Start of the last turn that found the source well.
     well: Option<Timestamp>,
     counters: SourceCounters,
+    /// Start of the last turn that took packets. What arrived later may still lie in the source, while the disk fails for seconds.
+    taken_at: Option<Timestamp>,
     reported_ns: u64,
     /// The earliest and the latest timestamp of a source that ends, since its last file broke off.
     bounds: Option<(Timestamp, Timestamp)>,
@@ -86,6 +88,7 @@ impl LaneThread {
             down: None,
             well: None,
             counters: SourceCounters::default(),
+            taken_at: None,
             reported_ns: 0,
             bounds: None,
         }
@@ -140,6 +143,7 @@ impl LaneThread {
             self.lanes.wait(patience);
             return Ok(Received::Packets(0));
         }
+        self.taken_at = Some(now.wall);
         let lanes = &mut self.lanes;
         if self.source.is_live() {
             return self.source.receive(patience, &mut |packet| lanes.accept(&packet));
@@ -245,6 +249,7 @@ impl LaneThread {
     }
 
     fn finish(&mut self, now: Now, failing_since_ns: Option<u64>) -> NextTurn {
+        self.taken_at = Some(now.wall);
         self.lanes.step(now);
         if self.lanes.is_idle() {
             self.report(now, true);
@@ -282,6 +287,7 @@ impl LaneThread {
             Err(error) => self.note_down(&error),
         }
         self.lanes.take_notices().into_iter().for_each(|notice| self.shared.notice(notice));
-        self.lanes.report(&self.counters, self.source.take_ring(), self.down.as_ref(), now.wall, is_end);
+        let told_at = self.taken_at.unwrap_or(now.wall);
+        self.lanes.report(&self.counters, self.source.take_ring(), self.down.as_ref(), told_at, is_end);
     }
 }
