@@ -137,7 +137,7 @@ const HEADINGS: [(&str, &[&str]); 10] = [
     ),
 ];
 /// Options that `-h` leaves to `--help`.
-const RARE: [&str; 43] = [
+const RARE: [&str; 44] = [
     "recorder",
     "archive_cache",
     "archive_cache_bytes",
@@ -145,6 +145,7 @@ const RARE: [&str; 43] = [
     "filter_file",
     "hits",
     "keylog",
+    "no_secrets",
     "zeek",
     "each",
     "no_confine",

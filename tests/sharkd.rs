@@ -88,7 +88,10 @@ fn fields_by_tshark(lines: &[String], protocols: &[&str]) -> Vec<Placed> {
     for line in lines {
         let is_proto = line.starts_with("<proto ");
         if is_proto {
-            is_wanted = attribute(line, "name").is_some_and(|name| protocols.contains(&&*name));
+            // What begins where the frame does and is not Ethernet lies in reassembled bytes, not in those of the packet.
+            let is_of_frame = |name: &str| name == "eth" || !line.contains(" pos=\"0\"");
+            is_wanted =
+                attribute(line, "name").is_some_and(|name| protocols.contains(&&*name) && is_of_frame(&name));
         }
         let is_field = is_proto || line.starts_with("<field ");
         if !is_field || !is_wanted || line.contains(" hide=\"yes\"") {

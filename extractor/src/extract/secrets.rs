@@ -108,7 +108,7 @@ mod tests {
         for (bytes, count) in [
             (Vec::new(), 0),
             (line.to_vec(), 1),
-            (line.repeat(2 * SECRETS_PIECE_BYTES / line.len()), 3),
+            (line.repeat(2 * (SECRETS_PIECE_BYTES / line.len()) + 1), 3),
             (vec![b'x'; SECRETS_PIECE_BYTES + 1], 2),
             (line[..20].to_vec(), 1),
         ] {

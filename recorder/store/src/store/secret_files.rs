@@ -328,7 +328,7 @@ mod tests {
             damaged[at] ^= 1;
             fs::write(&path, &damaged).unwrap();
             let listed = &files.list().unwrap()[0];
-            let is_of_head = at < sound.len() - LOG.len() - 1;
+            let is_of_head = at < sound.len() - LOG.len();
             assert_eq!(listed.head.is_err(), is_of_head, "byte {at}");
             assert_eq!(files.read(listed), Err(SecretsFault::Damaged), "byte {at}");
         }
