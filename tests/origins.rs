@@ -297,10 +297,7 @@ fn what_is_not_kept_of_a_file_is_said() {
     let far = words(&[0, u32::MAX, u32::MAX, 4, 4]);
     let output = scene.import(&[&scene.write("a.pcapng", &file)]);
     let said = text(&output.stderr);
-    assert!(
-        output.status.code() == Some(0) && said.contains("9 B of TLS secrets are kept"),
-        "{said}"
-    );
+    assert!(output.status.code() == Some(0) && said.contains("9 B of TLS secrets are kept"), "{said}");
     file.extend(block(6, [far, vec![1; 4]].concat()));
     let output = scene.import(&[&scene.write("b.pcapng", &file)]);
     let said = text(&output.stderr);
