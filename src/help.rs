@@ -137,7 +137,7 @@ const HEADINGS: [(&str, &[&str]); 10] = [
     ),
 ];
 /// Options that `-h` leaves to `--help`.
-const RARE: [&str; 44] = [
+const RARE: [&str; 55] = [
     "recorder",
     "archive_cache",
     "archive_cache_bytes",
@@ -170,6 +170,17 @@ const RARE: [&str; 44] = [
     "mcp",
     "sharkd",
     "sign_manifests",
+    "trusted_proxy",
+    "user_header",
+    "groups_header",
+    "oidc_client_id",
+    "oidc_client_secret_file",
+    "oidc_public_url",
+    "oidc_scopes",
+    "oidc_user_claim",
+    "oidc_groups_claim",
+    "oidc_audience",
+    "oidc_ca_file",
     "allow_origin",
     "audit",
     "no_audit",

@@ -25,8 +25,11 @@ impl Link {
     pub fn new() -> Self {
         let unique = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let link = Self { sender: format!("nrt-tx-{unique}"), recorder: format!("nrt-rx-{unique}") };
-        must(Command::new("ip").args(["netns", "add", &link.sender]));
-        must(Command::new("ip").args(["netns", "add", &link.recorder]));
+        for namespace in [&link.sender, &link.recorder] {
+            // A test that was killed may have left one, and another process may have its number now.
+            let _ = Command::new("ip").args(["netns", "del", namespace]).output();
+            must(Command::new("ip").args(["netns", "add", namespace]));
+        }
         let pair = ["link", "add", "tx0", "netns", &link.sender, "type", "veth", "peer", "name"];
         must(Command::new("ip").args(pair).args([Self::RECORDED, "netns", &link.recorder]));
         for (namespace, interface) in [(&link.sender, "tx0"), (&link.recorder, Self::RECORDED)] {
