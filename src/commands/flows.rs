@@ -155,13 +155,7 @@ fn list(
     let begun = Instant::now();
     let answer = target.flows(query, &flows, control);
     control.end();
-    let RecorderFlows { answer, recorders, has_more } = match answer {
-        Ok(answer) => answer,
-        Err(error) => {
-            output.give_up();
-            return Err(error);
-        }
-    };
+    let (output, RecorderFlows { answer, recorders, has_more }) = output.unless_failed(answer)?;
     let is_empty = answer.totals.conversations == 0 && query.search.is_none() && !arguments.quiet;
     let hint = || answer.hint.clone().or_else(|| target.hint(query, begun.elapsed()));
     let hint = is_empty.then(hint).flatten();
@@ -194,13 +188,7 @@ fn top(
         SummaryQuery { top: arguments.limit.min(TOP_MAX), buckets: 1, edges: Some(0), search: None };
     let answer = target.summary(query, &summary, control);
     control.end();
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(error) => {
-            output.give_up();
-            return Err(error);
-        }
-    };
+    let (output, answer) = output.unless_failed(answer)?;
     let listed = match arguments.top.as_str() {
         "hosts" => output.print(&answer.top.hosts, &[]),
         "ports" => output.print(&answer.top.ports, &[]),

@@ -101,11 +101,17 @@ impl ListOutput {
         self.file.as_ref().and_then(|file| file.destination.folder())
     }
 
-    /// Discards the file: there is no answer.
-    pub fn give_up(self) {
-        if let Some(file) = self.file {
-            // The reason that there is none is told.
-            let _ = file.destination.give_up();
+    /// Itself, with the answer to write; the file is discarded if there is none.
+    pub fn unless_failed<T, E>(self, answer: Result<T, E>) -> Result<(Self, T), E> {
+        match answer {
+            Ok(answer) => Ok((self, answer)),
+            Err(error) => {
+                if let Some(file) = self.file {
+                    // The reason that there is no answer is told.
+                    let _ = file.destination.give_up();
+                }
+                Err(error)
+            }
         }
     }
 
