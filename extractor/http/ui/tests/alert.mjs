@@ -2,11 +2,9 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { drives } from "./browser.mjs";
+import { drives, examine } from "./browser.mjs";
 
 const [address, folder, file] = process.argv.slice(2);
-const AXE = readFileSync(join(import.meta.dirname, "../node_modules/axe-core/axe.min.js"), "utf8");
 const alerts = JSON.parse(readFileSync(file, "utf8"));
 
 // What cannot be read is answered with 400, which browsers print as an error.
@@ -55,16 +53,7 @@ await drives(folder, ["status of 400"], async ({ context, page, seen, shot }) =>
   await page.locator("#alert-problem:not(:empty)").waitFor();
   seen.problem = await page.locator("#alert-problem").innerText();
   assert.equal(await page.locator("#alert-text").getAttribute("aria-invalid"), "true");
-  for (const [name, width, height] of [["desk", 1280, 900], ["phone", 390, 844]]) {
-    await page.setViewportSize({ width, height });
-    await page.waitForTimeout(200);
-    const wide = await page.evaluate(() => document.documentElement.scrollWidth);
-    assert.ok(wide <= width, `${name} is ${wide} pixels wide of ${width}`);
-    await page.evaluate(AXE);
-    const { violations } = await page.evaluate(() => window.axe.run(document));
-    assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.target)}`), [], name);
-    await shot(`problem-${name}`);
-  }
+  await examine(page, shot, "problem", { dark: false });
   await page.locator("#alert-text").focus();
   await page.keyboard.press("Escape");
   await page.locator("#alert-text").waitFor({ state: "detached" });

@@ -1,7 +1,7 @@
 // What the drivers share: a browser with a page, and what it complains about.
 
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
@@ -45,4 +45,27 @@ export async function drives(folder, expected, drive, timezoneId = "UTC") {
     rmSync(profile, { recursive: true, force: true, maxRetries: 3 });
   }
   console.log(JSON.stringify(seen));
+}
+
+const AXE = readFileSync(join(import.meta.dirname, "../node_modules/axe-core/axe.min.js"), "utf8");
+const DESK = { width: 1280, height: 900 };
+const PHONE = { width: 390, height: 844 };
+
+/** Asserts that a state of the page fits a desk and a phone, and that axe finds nothing in it, also in the dark; and takes its pictures. */
+export async function examine(page, shot, state, { dark = true, arrange = async () => {} } = {}) {
+  for (const [name, size, colorScheme] of [["desk", DESK, "light"], ["phone", PHONE, "light"], ...(dark ? [["dark", DESK, "dark"]] : [])]) {
+    await page.setViewportSize(size);
+    await page.emulateMedia({ colorScheme });
+    await page.waitForTimeout(300);
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+    assert.ok(wide <= size.width, `${state} is ${wide} pixels wide of ${size.width}`);
+    await page.evaluate(AXE);
+    const { violations } = await page.evaluate(() => window.axe.run(document));
+    const told = violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 4).map((node) => `${node.target} ${node.failureSummary}`).join(" | ")}`);
+    assert.deepEqual(told, [], `${state}, ${name}`);
+    await arrange();
+    await shot(`${state}-${name}`);
+  }
+  await page.setViewportSize(DESK);
+  await page.emulateMedia({ colorScheme: "light" });
 }

@@ -1,30 +1,13 @@
 // Looks at a packet that sharkd has taken apart: node tests/dissect.mjs URL FOLDER URL_WITH_A_FAILING_SHARKD
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { drives } from "./browser.mjs";
+import { drives, examine } from "./browser.mjs";
 
 const [address, folder, failing] = process.argv.slice(2);
-const AXE = readFileSync(join(import.meta.dirname, "../node_modules/axe-core/axe.min.js"), "utf8");
 
 await drives(folder, ["status of 500"], async ({ page, seen, shot }) => {
   const settled = () => page.waitForFunction(() => document.querySelector("[aria-busy=true]") === null);
-  const look = async (state) => {
-    for (const [name, width, height, colorScheme] of [["desk", 1280, 900, "light"], ["phone", 390, 844, "light"], ["dark", 1280, 900, "dark"]]) {
-      await page.setViewportSize({ width, height });
-      await page.emulateMedia({ colorScheme });
-      await page.waitForTimeout(300);
-      const wide = await page.evaluate(() => document.documentElement.scrollWidth);
-      assert.ok(wide <= width, `${state} is ${wide} pixels wide of ${width}`);
-      await page.evaluate(AXE);
-      const { violations } = await page.evaluate(() => window.axe.run(document));
-      assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((node) => `${node.target} ${node.failureSummary}`)}`), [], `${state}, ${name}`);
-      await shot(`${state}-${name}`);
-    }
-    await page.setViewportSize({ width: 1280, height: 900 });
-    await page.emulateMedia({ colorScheme: "light" });
-  };
+  const look = (state) => examine(page, shot, state);
   const open = async (base) => {
     await page.goto(`${base}?from=all&tab=packets&filter=port+40000`);
     await page.locator(".packet-table tbody tr").nth(3).click();

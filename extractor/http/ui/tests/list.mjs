@@ -1,31 +1,12 @@
 // Looks for a list of addresses, and goes to the packets of one: node tests/list.mjs URL FOLDER LIST
 
-import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { drives } from "./browser.mjs";
+import { drives, examine } from "./browser.mjs";
 
 const [address, folder, file] = process.argv.slice(2);
-const AXE = readFileSync(join(import.meta.dirname, "../node_modules/axe-core/axe.min.js"), "utf8");
 
 // A list with a fault is answered with 400, which browsers print as an error.
 await drives(folder, ["status of 400"], async ({ page, seen, shot }) => {
-  const look = async (state) => {
-    for (const [name, width, height, colorScheme] of [["desk", 1280, 900, "light"], ["phone", 390, 844, "light"], ["dark", 1280, 900, "dark"]]) {
-      await page.setViewportSize({ width, height });
-      await page.emulateMedia({ colorScheme });
-      await page.waitForTimeout(300);
-      const wide = await page.evaluate(() => document.documentElement.scrollWidth);
-      assert.ok(wide <= width, `${state} is ${wide} pixels wide of ${width}`);
-      await page.evaluate(AXE);
-      const { violations } = await page.evaluate(() => window.axe.run(document));
-      assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((node) => `${node.target} ${node.failureSummary}`)}`), [], `${state}, ${name}`);
-      await page.locator(".lists").scrollIntoViewIfNeeded();
-      await shot(`${state}-${name}`);
-    }
-    await page.setViewportSize({ width: 1280, height: 900 });
-    await page.emulateMedia({ colorScheme: "light" });
-  };
+  const look = (state) => examine(page, shot, state, { arrange: () => page.locator(".lists").scrollIntoViewIfNeeded() });
   const rows = page.locator(".hit-table tbody tr");
   const cells = () => rows.evaluateAll((all) => all.map((row) => [...row.querySelectorAll("td")].map((cell) => cell.getAttribute("title") ?? cell.innerText)));
   await page.goto(`${address}?from=all`);

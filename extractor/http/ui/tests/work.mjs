@@ -3,13 +3,9 @@
 // The store behind URL holds what tests/view.rs put there.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { drives } from "./browser.mjs";
+import { drives, examine } from "./browser.mjs";
 
 const [address, folder] = process.argv.slice(2);
-const AXE = readFileSync(join(import.meta.dirname, "../node_modules/axe-core/axe.min.js"), "utf8");
-const PHONE = { width: 390, height: 844 };
 const DESK = { width: 1280, height: 900 };
 /** States that are looked at in dark colours too: together they have all parts of the page. */
 const DARK = ["main", "services", "packet", "labels", "split", "host"];
@@ -27,22 +23,7 @@ await drives(folder, ["status of 400"], async ({ context, page, seen, shot }) =>
   /** What axe finds wrong, in both colours and at both widths. */
   const look = async (state) => {
     await settled();
-    const ways = [["desk", DESK, "light"], ["phone", PHONE, "light"]];
-    if (DARK.includes(state)) ways.push(["dark", DESK, "dark"]);
-    for (const [name, size, colorScheme] of ways) {
-      await page.setViewportSize(size);
-      await page.emulateMedia({ colorScheme });
-      await page.waitForTimeout(300);
-      const wide = await page.evaluate(() => document.documentElement.scrollWidth);
-      assert.ok(wide <= size.width, `${state} is ${wide} pixels wide of ${size.width}`);
-      await page.evaluate(AXE);
-      const { violations } = await page.evaluate(() => window.axe.run(document));
-      const told = violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 4).map((node) => `${node.target} ${node.failureSummary}`).join(" | ")}`);
-      assert.deepEqual(told, [], `${state}, ${name}`);
-      await shot(`${state}-${name}`);
-    }
-    await page.setViewportSize(DESK);
-    await page.emulateMedia({ colorScheme: "light" });
+    await examine(page, shot, state, { dark: DARK.includes(state) });
   };
 
   // Without a range the page opens on the data there is, though it is old.
