@@ -23,19 +23,19 @@ const CASES: [Case; 3] = [
         what: "a packet to its index",
         example: "counted_index",
         argument: "imix",
-        instructions_max: 1_890,
+        instructions_max: 1_785,
     },
     Case {
         what: "a packet to its index",
         example: "counted_index",
         argument: "campus",
-        instructions_max: 1_560,
+        instructions_max: 1_475,
     },
     Case {
         what: "a packet to its index",
         example: "counted_index",
         argument: "vxlan",
-        instructions_max: 2_960,
+        instructions_max: 2_850,
     },
 ];
 

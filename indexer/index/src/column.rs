@@ -110,13 +110,26 @@ fn put_varied(output: &mut Vec<u8>, values: &[u64], base: u64) {
     output.push(width as u8 | if exception_count > 0 { EXCEPTIONS } else { 0 });
     put_varint(output, zigzag(base));
     if exception_count > 0 {
-        let above = values.iter().map(|value| value.wrapping_sub(base));
-        let exceptions = (0..).zip(above).filter(|(_, value)| bits_of(*value) > width);
-        output.push(exception_count as u8);
-        output.extend(exceptions.clone().map(|(row, _): (u8, u64)| row));
-        exceptions.for_each(|(_, value)| put_varint(output, value >> width));
+        put_exceptions(output, values, base, width);
     }
     put_bits(output, values, base, width);
+}
+
+/// Appends the rows of the values above the base that need more than `width` bits, and the bits beyond these.
+#[inline(always)]
+fn put_exceptions(output: &mut Vec<u8>, values: &[u64], base: u64, width: u32) {
+    let (mut rows, mut count) = ([0u8; BLOCK_ROWS], 0);
+    for (row, value) in (0..).zip(values) {
+        // Written for every row, and counted where it is one: that needs no branch. As many as there are rows at most.
+        rows[count % BLOCK_ROWS] = row;
+        count += usize::from(value.wrapping_sub(base) >> width > 0);
+    }
+    let rows = &rows[..count];
+    output.push(count as u8);
+    output.extend_from_slice(rows);
+    for &row in rows {
+        put_varint(output, values[usize::from(row)].wrapping_sub(base) >> width);
+    }
 }
 
 /// The width that takes the fewest bits, exceptions included; the widest of those that take equally many.

@@ -12,6 +12,9 @@ use netrewind_packet::Shape;
 
 /// Packets of a batch.
 pub(super) const BATCH_PACKETS: usize = 32;
+/// Address space is taken for this many flows at once, so that they need not be moved as they become more. Memory is taken as it is
+/// written to.
+const FLOWS_EXPECTED: usize = 1 << 17;
 /// Memory for this many flows is kept from one segment to the next.
 const FLOWS_KEPT: usize = 1 << 20;
 
@@ -227,6 +230,9 @@ impl FlowTable {
     fn add(&mut self, packet: &Pending, templates: &mut TemplateTable) -> u32 {
         if packet.without_key || !self.is_full() {
             let flow = self.states.len() as u32;
+            if self.states.capacity() == 0 {
+                self.states.reserve_exact(FLOWS_EXPECTED.min(self.flows_max));
+            }
             self.states.push(FlowState::new(packet.key));
             self.slots.insert(packet.hash, flow);
             return flow;

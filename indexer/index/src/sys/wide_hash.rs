@@ -84,33 +84,55 @@ mod avx2 {
         // What fills the last block or stripe is not mixed as one: the bytes that end the input are, as a stripe.
         let (blocks, rest) = bytes.split_at((bytes.len() - 1) / BLOCK_BYTES * BLOCK_BYTES);
         for block in blocks.as_chunks::<STRIPE_BYTES>().0.as_chunks::<STRIPES>().0 {
-            // Of a length known when this is compiled: the loop is unrolled.
-            for (stripe, secret) in block.iter().zip(&STRIPE_SECRETS) {
-                add_stripe(&mut sums, stripe, secret);
-            }
-            scramble(&mut sums);
+            sums = with_block(sums, block);
         }
         for (stripe, secret) in rest[..rest.len() - 1].as_chunks().0.iter().zip(&STRIPE_SECRETS) {
-            add_stripe(&mut sums, stripe, secret);
+            sums = with_stripe(sums, stripe, secret);
         }
         if let Some(last) = bytes.last_chunk() {
-            add_stripe(&mut sums, last, &secret_at(LAST_STRIPE_SECRET));
+            sums = with_stripe(sums, last, &secret_at(LAST_STRIPE_SECRET));
         }
         merge(&sums, bytes.len())
     }
 
+    /// Adds the stripes of a block, one written after the other: a loop takes a fifth more instructions.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn add_stripe(sums: &mut Sums, stripe: &[u8; STRIPE_BYTES], secret: &[u8; STRIPE_BYTES]) {
-        const SWAP_NEIGHBOURS: i32 = 0b01_00_11_10;
-        let (stripe, secret) = (stripe.as_chunks::<VECTOR_BYTES>().0, secret.as_chunks::<VECTOR_BYTES>().0);
-        for ((sum, data), secret) in sums.iter_mut().zip(stripe).zip(secret) {
-            let data = load(data);
-            let key = _mm256_xor_si256(data, load(secret));
-            let product = _mm256_mul_epu32(key, _mm256_srli_epi64::<32>(key));
-            let swapped = _mm256_shuffle_epi32::<SWAP_NEIGHBOURS>(data);
-            *sum = _mm256_add_epi64(*sum, _mm256_add_epi64(product, swapped));
+    fn with_block(mut sums: Sums, block: &[[u8; STRIPE_BYTES]; STRIPES]) -> Sums {
+        macro_rules! add {
+            ($($stripe:literal)*) => {
+                $(sums = with_stripe(sums, &block[$stripe], &STRIPE_SECRETS[$stripe]);)*
+            };
         }
+        const _: () = assert!(STRIPES == 16);
+        add!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+        scramble(&mut sums);
+        sums
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn with_stripe([one, other]: Sums, stripe: &[u8; STRIPE_BYTES], secret: &[u8; STRIPE_BYTES]) -> Sums {
+        let ([data, more_data], [secret, more_secret]) = (halves(stripe), halves(secret));
+        [with_vector(one, data, secret), with_vector(other, more_data, more_secret)]
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn with_vector(sum: __m256i, data: &[u8; VECTOR_BYTES], secret: &[u8; VECTOR_BYTES]) -> __m256i {
+        const SWAP_NEIGHBOURS: i32 = 0b01_00_11_10;
+        let data = load(data);
+        let key = _mm256_xor_si256(data, load(secret));
+        let product = _mm256_mul_epu32(key, _mm256_srli_epi64::<32>(key));
+        let swapped = _mm256_shuffle_epi32::<SWAP_NEIGHBOURS>(data);
+        _mm256_add_epi64(sum, _mm256_add_epi64(product, swapped))
+    }
+
+    /// The two vectors of a stripe.
+    #[inline]
+    fn halves(stripe: &[u8; STRIPE_BYTES]) -> [&[u8; VECTOR_BYTES]; 2] {
+        let (lower, upper) = stripe.split_at(VECTOR_BYTES);
+        [lower.first_chunk().unwrap_or(&[0; VECTOR_BYTES]), upper.first_chunk().unwrap_or(&[0; VECTOR_BYTES])]
     }
 
     /// Mixes the sums at the end of a block, with the end of the secret.
