@@ -131,6 +131,8 @@ async function downloadsWithManifest() {
   await page.waitForFunction(() => document.querySelector(".vouched")?.textContent.includes("SHA-256"));
   for (let wait = 0; files.length < 2 && wait < 50; wait += 1) await page.waitForTimeout(100);
   page.off("download", save);
+  // The browser announces the two in either order.
+  files.sort((one, other) => one.suggestedFilename().localeCompare(other.suggestedFilename()));
   await mkdir(join(folder, "vouched"), { recursive: true });
   for (const file of files) await file.saveAs(join(folder, "vouched", file.suggestedFilename()));
   seen.vouched = { files: files.map((file) => file.suggestedFilename()), said: await page.locator(".vouched").innerText() };
