@@ -193,7 +193,8 @@ impl Housekeeping {
     /// Logs a lane's counts since its last line.
     fn log_second(&mut self, i: usize, lane: &LaneStatus, at: Timestamp) -> Account {
         if i >= self.logged.len() {
-            let nothing = LoggedLane { account: Account::default(), until: at, was_behind: false };
+            // The clock may have been set since its start.
+            let nothing = LoggedLane { account: Account::default(), until: lane.began, was_behind: false };
             self.logged.resize(i + 1, nothing);
         }
         let Some(logged) = self.logged.get_mut(i) else { return Account::default() };
@@ -201,9 +202,9 @@ impl Housekeeping {
         let is_still = passed.received == 0 && passed.written == 0 && passed.dropped.total() == 0;
         let behind_ms = behind_ms(lane, at);
         let told = logged.until;
-        let is_quiet = is_still && lane.pace.is_idle() && !logged.was_behind;
-        *logged =
-            LoggedLane { account: lane.account, until: lane.told_at.max(told), was_behind: behind_ms > 0 };
+        let is_behind = behind_ms > 0;
+        let is_quiet = is_still && lane.pace.is_idle() && !logged.was_behind && !is_behind;
+        *logged = LoggedLane { account: lane.account, until: lane.told_at.max(told), was_behind: is_behind };
         if is_quiet && !self.seconds.is_multiple_of(SIGN_OF_LIFE_SECONDS) {
             return passed;
         }

@@ -71,7 +71,9 @@ impl LaneFactory {
     fn announce(&self, number: u16, source: usize, interface: &str) {
         let _ = self.events.send(start_event(number, interface, &self.config, &self.description));
         let interface = interface.to_owned();
-        let status = LaneStatus { lane: number, source_number: source, interface, ..LaneStatus::default() };
+        let began = self.platform.clock.now().wall;
+        let status =
+            LaneStatus { lane: number, source_number: source, interface, began, ..LaneStatus::default() };
         self.shared.status().lanes.push(status);
     }
 }

@@ -40,6 +40,8 @@ pub struct LaneStatus {
     pub turns: u64,
     /// True if the source, which cannot come back, has ended by an error, or one of its files has.
     pub is_broken: bool,
+    /// Its start.
+    pub(super) began: Timestamp,
     /// Arrival up to which packets count in its thread's last status report: later ones may wait in the source.
     pub told_at: Timestamp,
     /// Arrival of the earliest packet dropped since the last line in the logbook, where packets were dropped later than they
