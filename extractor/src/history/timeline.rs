@@ -164,8 +164,11 @@ impl<'q> RecordingTimeline<'q> {
 
     fn line(&mut self, line: &DayLine, part: DayExcerpt, is_whole: bool) {
         match line {
-            // One of a day's many: of consecutive ones only the last matters, unless all are counted.
-            DayLine::Quiet(second) if part == DayExcerpt::Whole && !self.scope.accounts => {
+            // One of a day's many: of consecutive ones only the last matters, unless all are counted, or it is the first of a lane
+            // whose start was not read.
+            DayLine::Quiet(second)
+                if part == DayExcerpt::Whole && !self.scope.accounts && self.seen.contains(&second.lane) =>
+            {
                 self.written_by(second.lane, second.at, second.behind_ms);
                 self.last_quiet = Some(*second);
             }

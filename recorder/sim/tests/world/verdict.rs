@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use netrewind_extractor::{Extractor, Query};
+use netrewind_store::store::ListedSegment;
 use netrewind_store::time::SECOND_NS;
 use netrewind_store::{Store, Timestamp};
 
@@ -99,12 +100,18 @@ impl Truth<'_> {
         let completeness = &reading.answer.completeness;
         assert!(
             !completeness.is_complete(),
-            "{of}: {count} packets are missing, the first {first:?}, of {} on the wire, and the answer says {:#?}; the logbook:\n{}",
+            "{of}: {count} packets are missing, the first {first:?}, of {} on the wire, and the answer says {:#?}; the segments:\n{}the logbook:\n{}",
             self.wire.len(),
             completeness.lines(),
+            segments(reader.store()),
             logbook(reader.store())
         );
     }
+}
+
+fn segments(store: &Store) -> String {
+    let listed = ListedSegment::all(store).unwrap_or_default();
+    listed.into_iter().map(|segment| format!("{segment:?}\n")).collect()
 }
 
 fn logbook(store: &Store) -> String {
