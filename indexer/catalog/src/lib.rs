@@ -48,4 +48,14 @@ pub trait Catalog: fmt::Debug + Send + Sync {
         last: Timestamp,
         take: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Result<(), String>;
+
+    /// Passes the open records of an hour to `take`, in the order in which they were written, until it refuses one: at least those whose
+    /// times are wanted, the first packet's rounded down to seconds since the epoch and the last's rounded up.
+    fn visit_open(
+        &self,
+        store: &Store,
+        manifest: &Manifest,
+        is_wanted: &dyn Fn(u64, u64) -> bool,
+        take: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<(), String>;
 }

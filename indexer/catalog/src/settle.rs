@@ -1,17 +1,18 @@
 //! The boundary of two hours of a store: made, and checked.
 
 use netrewind_flows::encapsulation::Encapsulations;
+use netrewind_flows::key::{ICMP_IDLE_NS, TCP_IDLE_NS};
 use netrewind_flows::part::FlowPart;
 use netrewind_flows::totals::Totals;
+use netrewind_store::Store;
 use netrewind_store::catalog::Manifest;
 use netrewind_store::store::CatalogFolder;
-use netrewind_store::{Store, Timestamp};
+use netrewind_store::time::SECOND_NS;
 
 use crate::Catalog;
 use crate::boundary::{self, HEAD_BYTES, HourBoundary};
 use crate::boundary_join::{BoundaryJoin, HourSide};
 use crate::cache::Rollups;
-use crate::condition::Condition;
 use crate::edges::Edges;
 use crate::record;
 
@@ -73,8 +74,8 @@ pub fn visit_open(
 ) -> Result<(), String> {
     let (edges, base) = (Edges::of(manifest), manifest.hour.start());
     let mut is_damaged = false;
-    let everything = (Timestamp::MIN, Timestamp::MAX);
-    catalog.visit(store, manifest, &Condition::Nothing, everything.0, everything.1, &mut |bytes| {
+    let is_wanted = |first, last| may_be_open(edges, side, first, last);
+    catalog.visit_open(store, manifest, &is_wanted, &mut |bytes| {
         let Some((part, standing)) = record::read(bytes, encapsulations, base.ns()) else {
             is_damaged = true;
             return false;
@@ -87,6 +88,25 @@ pub fn visit_open(
         !is_wanted || take(part)
     })?;
     if is_damaged { Err("some of its records cannot be read".to_owned()) } else { Ok(()) }
+}
+
+/// The shortest and the longest idle time that a conversation can have.
+const IDLE_LEAST_NS: u64 = ICMP_IDLE_NS;
+const IDLE_MOST_NS: u64 = TCP_IDLE_NS;
+
+/// False if a record cannot be open at this side alone, as far as its times tell: those of its first packet, rounded down to seconds
+/// since the epoch, and of its last, rounded up.
+fn may_be_open(edges: Edges, side: HourSide, first_seconds: u64, last_seconds: u64) -> bool {
+    let last_ns = last_seconds.saturating_mul(SECOND_NS);
+    match side {
+        // All that are not late, whatever they are: a loose piece is early whenever it begins.
+        HourSide::Early => last_ns.saturating_sub(SECOND_NS).saturating_add(IDLE_LEAST_NS) < edges.ends,
+        HourSide::Late => {
+            let begins_until_ns = first_seconds.saturating_add(1).saturating_mul(SECOND_NS);
+            let is_early = begins_until_ns <= edges.begins.saturating_add(IDLE_LEAST_NS);
+            !is_early && last_ns.saturating_add(IDLE_MOST_NS) >= edges.ends
+        }
+    }
 }
 
 /// True if the boundary between two hours, if there is one, is undamaged, and holds as much as they have left open there.

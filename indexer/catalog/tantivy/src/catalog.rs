@@ -26,4 +26,15 @@ impl Catalog for TantivyCatalog {
         let hour = HourReader::open(store, manifest);
         hour.and_then(|hour| hour.visit(condition, range, take)).map_err(|error| error.to_string())
     }
+
+    fn visit_open(
+        &self,
+        store: &Store,
+        manifest: &Manifest,
+        is_wanted: &dyn Fn(u64, u64) -> bool,
+        take: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<(), String> {
+        let hour = HourReader::open(store, manifest);
+        hour.and_then(|hour| hour.visit_open(is_wanted, take)).map_err(|error| error.to_string())
+    }
 }

@@ -10,9 +10,10 @@ use netrewind_store::store::CatalogFolder;
 use netrewind_store::{Store, pages_lost_elsewhere};
 use tantivy::columnar::Column;
 use tantivy::query::EnableScoring;
-use tantivy::schema::Value;
+use tantivy::schema::Field;
+use tantivy::schema::document::{DeserializeError, DocumentDeserialize, DocumentDeserializer};
 use tantivy::store::StoreReader;
-use tantivy::{DocId, Index, SegmentReader, TantivyDocument, TantivyError};
+use tantivy::{DocId, Index, SegmentReader, TantivyError};
 
 use crate::CatalogError;
 use crate::schema::{ADDRESSES, PORTS, SchemaFields, TIME_UNIT_NS, schema};
@@ -88,19 +89,52 @@ impl HourReader {
         let mut scorer = weight.scorer(part, 1.0).map_err(&failed)?;
         let (mut at, mut whole) = (scorer.doc(), Vec::new());
         while at != tantivy::TERMINATED {
-            if columns.meet(at, range) {
-                let document = self.document(&documents, at)?;
-                let document = match self.are_short {
-                    true => self.restored(&document, &columns.of_record(at), &mut whole),
-                    false => &document,
-                };
-                if !visit(document) {
-                    return Ok(());
-                }
+            if columns.meet(at, range) && !visit(self.whole(&documents, &columns, at, &mut whole)?) {
+                return Ok(());
             }
             at = scorer.advance();
         }
         Ok(())
+    }
+
+    /// Gives the documents of the open records whose times are wanted, in seconds since the epoch from the beginning of that of the first
+    /// packet to the end of that of the last, until `visit` refuses one.
+    pub fn visit_open(
+        &self,
+        is_wanted: &dyn Fn(u64, u64) -> bool,
+        visit: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<(), CatalogError> {
+        unless_damaged(self.hour, || {
+            let failed = CatalogError::tantivy(self.hour);
+            let Some(part) = &self.part else { return Ok(()) };
+            let documents = part.get_store_reader(BLOCKS_CACHED).map_err(|error| failed(error.into()))?;
+            let columns = RecordColumns::of(part).map_err(&failed)?;
+            let mut whole = Vec::new();
+            for at in 0..part.max_doc() {
+                let (first, last) = columns.times(at);
+                let is_one = columns.is_open(at) && is_wanted(first, last);
+                if is_one && !visit(self.whole(&documents, &columns, at, &mut whole)?) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The document of a record, which may be put together in `room`.
+    fn whole<'w>(
+        &self,
+        documents: &StoreReader,
+        columns: &RecordColumns,
+        at: DocId,
+        room: &'w mut Vec<u8>,
+    ) -> Result<&'w [u8], CatalogError> {
+        let document = self.document(documents, at)?;
+        if self.are_short {
+            return Ok(self.restored(&document, &columns.of_record(at), room));
+        }
+        *room = document;
+        Ok(room)
     }
 
     /// The document with this short form; one that cannot be restored is no record.
@@ -112,9 +146,8 @@ impl HourReader {
     }
 
     fn document(&self, documents: &StoreReader, at: DocId) -> Result<Vec<u8>, CatalogError> {
-        let read = documents.get::<TantivyDocument>(at).map_err(CatalogError::tantivy(self.hour))?;
-        let bytes =
-            read.get_first(self.fields.document).and_then(|value| value.as_bytes().map(<[u8]>::to_vec));
+        let StoredDocument(read) = documents.get(at).map_err(CatalogError::tantivy(self.hour))?;
+        let bytes = read.filter(|(field, _)| *field == self.fields.document).map(|(_, bytes)| bytes);
         bytes.ok_or_else(|| CatalogError::damaged(self.hour, format!("record {at} has no document")))
     }
 
@@ -142,6 +175,15 @@ fn unless_damaged<T>(hour: Hour, read: impl FnOnce() -> Result<T, CatalogError>)
         return Err(CatalogError::damaged(hour, "part of its files cannot be read"));
     }
     read
+}
+
+/// The one stored field of a record, read without what tantivy's own type allocates for any number of fields.
+struct StoredDocument(Option<(Field, Vec<u8>)>);
+
+impl DocumentDeserialize for StoredDocument {
+    fn deserialize<'de, D: DocumentDeserializer<'de>>(mut from: D) -> Result<Self, DeserializeError> {
+        from.next_field().map(Self)
+    }
 }
 
 /// Columns of the records.
@@ -173,11 +215,19 @@ impl RecordColumns {
 
     /// True if a record can have an instant in the range, or is open.
     fn meet(&self, at: DocId, range: Range) -> bool {
-        let is_open = || self.open.as_ref().is_some_and(|open| open.first(at).is_some());
-        let first = self.first.first(at).unwrap_or(0);
-        let last = first.saturating_add(self.duration.first(at).unwrap_or(0));
+        let (first, last) = self.times(at);
         let meets = first <= range.last_ns / TIME_UNIT_NS && last >= range.from_ns / TIME_UNIT_NS;
-        meets || is_open()
+        meets || self.is_open(at)
+    }
+
+    fn is_open(&self, at: DocId) -> bool {
+        self.open.as_ref().is_some_and(|open| open.first(at).is_some())
+    }
+
+    /// Seconds since the epoch: of the first packet, rounded down, and of the last, rounded up.
+    fn times(&self, at: DocId) -> (u64, u64) {
+        let first = self.first.first(at).unwrap_or(0);
+        (first, first.saturating_add(self.duration.first(at).unwrap_or(0)))
     }
 
     /// The columns of a record.

@@ -178,6 +178,16 @@ impl Catalog for Held {
         let _ = documents.all(|document| take(document));
         Ok(())
     }
+
+    fn visit_open(
+        &self,
+        store: &Store,
+        manifest: &Manifest,
+        _: &dyn Fn(u64, u64) -> bool,
+        take: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<(), String> {
+        self.visit(store, manifest, &Condition::Nothing, Timestamp::MIN, Timestamp::MAX, take)
+    }
 }
 
 /// Writes an hour into a store, without the index of its records.
