@@ -12,6 +12,7 @@ use netrewind_store::Timestamp;
 use netrewind_store::files::{FileStatus, FileSystemSpace, Files, OpenMode, StoreFile};
 
 mod fault;
+mod file_bytes;
 mod handle;
 mod state;
 mod tree;

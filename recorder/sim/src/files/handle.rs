@@ -86,10 +86,11 @@ impl StoreFile for SimHandle {
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         self.attempt(FileOperation::Read)?;
         let tree = self.files.tree();
-        let Contents::File { bytes: file, .. } = &tree.node(self.node)?.contents else {
+        let Contents::File(file) = &tree.node(self.node)?.contents else {
             return Err(io::ErrorKind::IsADirectory.into());
         };
-        let rest = usize::try_from(offset).ok().and_then(|offset| file.get(offset..)).unwrap_or_default();
+        let rest =
+            usize::try_from(offset).ok().and_then(|offset| file.bytes().get(offset..)).unwrap_or_default();
         let count = rest.len().min(bytes.len());
         bytes[..count].copy_from_slice(&rest[..count]);
         Ok(count)
@@ -139,10 +140,14 @@ impl StoreFile for SimHandle {
     }
 
     fn map(&self, bytes: u64) -> io::Result<Map> {
+        self.attempt(FileOperation::Read)?;
+        let tree = self.files.tree();
+        let Contents::File(file) = &tree.node(self.node)?.contents else {
+            return Err(io::ErrorKind::IsADirectory.into());
+        };
         let length = usize::try_from(bytes).map_err(io::Error::other)?;
-        let mut held = vec![0; length];
-        self.read_exact_at(&mut held, 0)?;
-        Ok(Map::from_bytes(held))
+        let held = file.bytes().get(..length).ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(Map::from_bytes(held.to_vec()))
     }
 
     fn data_from(&self, offset: u64) -> io::Result<Option<Range<u64>>> {

@@ -7,11 +7,10 @@ use std::path::{Component, Path};
 use netrewind_store::files::{FileIdentity, FileKind, FileStatus};
 
 use super::fault::ENOSPC;
+use super::file_bytes::FileBytes;
 
 /// The unit in which files take space.
 const BLOCK_BYTES: u64 = 4096;
-/// The unit in which unsynced bytes survive a power cut or do not.
-const SECTOR_BYTES: usize = 512;
 const FOLDER_MODE: u32 = 0o040_755;
 const FILE_MODE: u32 = 0o100_644;
 /// The one device of a file system.
@@ -27,7 +26,7 @@ type NameChange = Vec<(String, Option<NodeId>)>;
 
 #[derive(Clone, Debug)]
 pub(super) enum Contents {
-    File { bytes: Vec<u8>, durable: Vec<u8> },
+    File(FileBytes),
     Folder { names: BTreeMap<String, NodeId>, durable: BTreeMap<String, NodeId>, unsynced: Vec<NameChange> },
 }
 
@@ -48,7 +47,7 @@ pub(super) struct Node {
 
 impl Node {
     fn new(contents: Contents, modified_ns: i64) -> Self {
-        let mode = if matches!(contents, Contents::File { .. }) { FILE_MODE } else { FOLDER_MODE };
+        let mode = if matches!(contents, Contents::File(_)) { FILE_MODE } else { FOLDER_MODE };
         Self {
             contents,
             mode,
@@ -68,7 +67,7 @@ impl Node {
 
     fn bytes(&self) -> u64 {
         match &self.contents {
-            Contents::File { bytes, .. } => bytes.len() as u64,
+            Contents::File(file) => file.bytes().len() as u64,
             Contents::Folder { .. } => 0,
         }
     }
@@ -79,7 +78,7 @@ impl Node {
 
     fn sync(&mut self) {
         match &mut self.contents {
-            Contents::File { bytes, durable } => durable.clone_from(bytes),
+            Contents::File(file) => file.sync(),
             Contents::Folder { names, durable, unsynced } => {
                 durable.clone_from(names);
                 unsynced.clear();
@@ -127,7 +126,7 @@ impl FileTree {
     fn folder(&self, node: NodeId) -> io::Result<&BTreeMap<String, NodeId>> {
         match &self.node(node)?.contents {
             Contents::Folder { names, .. } => Ok(names),
-            Contents::File { .. } => Err(io::ErrorKind::NotADirectory.into()),
+            Contents::File(_) => Err(io::ErrorKind::NotADirectory.into()),
         }
     }
 
@@ -158,7 +157,7 @@ impl FileTree {
     pub fn status(&self, id: NodeId) -> io::Result<FileStatus> {
         let node = self.node(id)?;
         let kind = match node.contents {
-            Contents::File { .. } => FileKind::File,
+            Contents::File(_) => FileKind::File,
             Contents::Folder { .. } => FileKind::Folder,
         };
         Ok(FileStatus {
@@ -229,8 +228,7 @@ impl FileTree {
     }
 
     pub fn create_file(&mut self, path: &Path) -> io::Result<NodeId> {
-        let contents = Contents::File { bytes: Vec::new(), durable: Vec::new() };
-        let node = Node::new(contents, self.time_ns);
+        let node = Node::new(Contents::File(FileBytes::default()), self.time_ns);
         self.create(path, node)
     }
 
@@ -323,10 +321,10 @@ impl FileTree {
             return Err(io::Error::from_raw_os_error(ENOSPC));
         }
         node.modified_ns = modified_ns;
-        let Contents::File { bytes, .. } = &mut node.contents else {
+        let Contents::File(file) = &mut node.contents else {
             return Err(io::ErrorKind::IsADirectory.into());
         };
-        bytes.resize(usize::try_from(length).map_err(io::Error::other)?, 0);
+        file.resize(usize::try_from(length).map_err(io::Error::other)?);
         self.used_bytes = self.used_bytes + after - before;
         Ok(())
     }
@@ -343,12 +341,12 @@ impl FileTree {
         let modified_ns = self.stamp();
         let node = self.node_mut(id)?;
         node.modified_ns = modified_ns;
-        let Contents::File { bytes: file, .. } = &mut node.contents else {
+        let Contents::File(file) = &mut node.contents else {
             return Err(io::ErrorKind::IsADirectory.into());
         };
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
-        if let (Some(place), Some(bytes)) = (file.get_mut(offset..offset + written), bytes.get(..written)) {
-            place.copy_from_slice(bytes);
+        if let Some(bytes) = bytes.get(..written) {
+            file.write(bytes, offset);
         }
         match written < bytes.len() {
             true => Err(io::Error::from_raw_os_error(ENOSPC)),
@@ -370,10 +368,7 @@ impl FileTree {
         let mut nodes = BTreeMap::new();
         for (id, node) in &self.nodes {
             let contents = match &node.contents {
-                Contents::File { bytes, durable } => {
-                    let bytes = torn(bytes, durable, below);
-                    Contents::File { durable: bytes.clone(), bytes }
-                }
+                Contents::File(file) => Contents::File(file.after_power_cut(below)),
                 Contents::Folder { durable, unsynced, .. } => {
                     let names = partly_changed(durable, unsynced, below);
                     Contents::Folder { durable: names.clone(), names, unsynced: Vec::new() }
@@ -419,22 +414,4 @@ fn partly_changed(
         };
     }
     names
-}
-
-/// The bytes of a file of which some sectors have survived.
-fn torn(bytes: &[u8], durable: &[u8], below: &mut dyn FnMut(u64) -> u64) -> Vec<u8> {
-    if bytes == durable {
-        return durable.to_vec();
-    }
-    let mut found = durable.to_vec();
-    if below(2) > 0 {
-        found.resize(bytes.len(), 0);
-    }
-    for (sector, new) in found.chunks_mut(SECTOR_BYTES).zip(bytes.chunks(SECTOR_BYTES)) {
-        let length = sector.len().min(new.len());
-        if sector.get(..length) != new.get(..length) && below(2) > 0 {
-            sector[..length].copy_from_slice(&new[..length]);
-        }
-    }
-    found
 }

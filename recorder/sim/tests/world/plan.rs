@@ -15,6 +15,8 @@ const SHRINKING_RUNS_MAX: usize = 200;
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u64,
+    /// Buffers of a lane: with few, packets soon wait in the ring while the disk fails.
+    pub buffers: u16,
     pub sessions: Vec<SessionPlan>,
 }
 
@@ -105,7 +107,7 @@ impl Plan {
             let age = chance.one_of(&[0, 0, 3000]);
             session.compress_after = chance.once_in(2).then(|| Duration::from_millis(age));
         }
-        Self { seed, sessions }
+        Self { seed, buffers: chance.one_of(&[3, 6, 6, 12]), sessions }
     }
 
     /// True if a clock was set back, so that a time was there twice.

@@ -139,7 +139,7 @@ pub fn run(plan: &Plan, tally: &mut Tally) -> u64 {
     world.files.set_capacity(DISK_BYTES);
     let mut promised = BTreeSet::new();
     for session in &plan.sessions {
-        let kept = world.session(session);
+        let kept = world.session(session, plan.buffers);
         // What a reader had once is still there, unless it has expired.
         if session.budget_bytes.is_none() && plan.sessions.iter().all(|session| session.is_roomy()) {
             promised.extend(kept);
@@ -185,7 +185,7 @@ impl World<'_> {
     }
 
     /// Runs a session to its end, and returns the packets that are kept then.
-    fn session(&mut self, plan: &SessionPlan) -> BTreeSet<u64> {
+    fn session(&mut self, plan: &SessionPlan, buffers: u16) -> BTreeSet<u64> {
         let began_ns = self.clock.now().monotonic_ns;
         let (store, lock, logbook, without_index) = self.start();
         let mut order = self.chance.split();
@@ -213,6 +213,7 @@ impl World<'_> {
             segment_bytes: plan.segment_bytes,
             segment_age: plan.segment_age,
             buffer_bytes: BUFFER_BYTES,
+            buffers,
             budget_bytes: plan.budget_bytes,
             ..Config::default()
         };
