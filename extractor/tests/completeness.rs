@@ -163,6 +163,18 @@ fn what_a_lane_had_not_written_when_its_recorder_died_is_missing_whatever_other_
 }
 
 #[test]
+fn a_lane_whose_start_is_in_no_logbook_is_asked_how_far_it_had_written_too() {
+    let mut recording = Recording::new();
+    recording.segment(1..12);
+    for (lane, behind_ms) in [(0, 2500), (1, 0)] {
+        let pace = LaneLoad { behind_ms, ..LaneLoad::default() };
+        let dropped = Drops::default();
+        recording.log(10, Event::Second { lane, received: 9, written: 7, dropped, bytes: 0, pace });
+    }
+    assert_eq!(spans(&recording.gaps(Some(5), Some(11))), [(7, 11)]);
+}
+
+#[test]
 fn drops_count_by_the_second_and_in_the_rest_before_a_stop() {
     let mut recording = Recording::new();
     recording.start(0, 0);
