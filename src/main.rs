@@ -28,6 +28,7 @@ mod version;
 mod writable_store;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -78,10 +79,14 @@ fn main() -> ExitCode {
 
 /// Prints why a command did not do its work, if so.
 fn status(outcome: &Result<Outcome, Failure>) -> ExitCode {
-    if let Err(failure) = outcome {
+    if let Err(failure) = outcome
+        && !failure.is_reader_gone()
+    {
         failure.print();
     }
     match outcome {
+        // Whoever read the output has seen enough.
+        Err(failure) if failure.is_reader_gone() => 0.into(),
         Ok(Outcome::Done) => 0.into(),
         Ok(Outcome::Incomplete) => 1.into(),
         Err(Failure::Usage(_)) => 2.into(),
@@ -98,9 +103,14 @@ fn read(given: Vec<OsString>) -> Result<(CommandLine, Settings), ExitCode> {
         Ok((line.map_err(|error| error.format(&mut command_line()))?, settings))
     });
     read.map_err(|error| {
-        // Closed output leaves the exit status to speak.
-        let _ = error.print();
-        note.iter().filter(|_| error.use_stderr()).for_each(terminal::say);
+        let printed = error.print();
+        if !error.use_stderr() {
+            let printed =
+                printed.and_then(|()| std::io::stdout().flush()).map_err(terminal::of_standard_output);
+            return status(&printed.map(|()| Outcome::Done).map_err(Failure::from));
+        }
+        // A closed standard error leaves the exit status to speak.
+        note.iter().for_each(terminal::say);
         u8::try_from(error.exit_code()).unwrap_or(2).into()
     })
 }

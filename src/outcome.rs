@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use crate::terminal;
+
 /// A command that did its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -41,11 +43,17 @@ impl Failure {
         text
     }
 
+    /// True if nobody reads any more what the command was to print.
+    pub fn is_reader_gone(&self) -> bool {
+        let (Self::Usage(error) | Self::Failed(error)) = self;
+        error.chain().any(terminal::is_reader_gone)
+    }
+
     /// Prints the error on standard error.
     pub fn print(&self) {
         let text = self.text();
         // A closed standard error leaves the exit status to speak.
-        let _ = writeln!(std::io::stderr(), "netrewind: {}", crate::terminal::printable(&text));
+        let _ = writeln!(std::io::stderr(), "netrewind: {}", terminal::printable(&text));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Output for a terminal: one line that is rewritten, and numbers in units.
 
 use std::borrow::Cow;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 
 /// One line on standard error that is rewritten, if that is a terminal; otherwise nothing.
 #[derive(Debug)]
@@ -50,9 +50,60 @@ pub fn say(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{}", printable(&line.to_string()));
 }
 
-/// Prints a line on standard output; fails if nobody reads it any more.
-pub fn print(line: impl std::fmt::Display) -> std::io::Result<()> {
-    writeln!(std::io::stdout(), "{}", printable(&line.to_string()))
+/// Prints a line on standard output: what [`StandardOutput`] fails with ends the command.
+pub fn print(line: impl std::fmt::Display) -> io::Result<()> {
+    StandardOutput.write_all(format!("{}\n", printable(&line.to_string())).as_bytes())
+}
+
+/// What was printed of a command whose work is done by then: whether anybody reads it changes nothing.
+pub fn if_read<T: Default>(printed: io::Result<T>) -> io::Result<T> {
+    match printed {
+        Err(error) if is_reader_gone(&error) => Ok(T::default()),
+        printed => printed,
+    }
+}
+
+/// Standard output. Its errors name it, and are [`ReaderGone`] where nobody reads it any more.
+#[derive(Clone, Copy, Debug)]
+pub struct StandardOutput;
+
+impl Write for StandardOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut output = io::stdout().lock();
+        // What its buffer kept until the process ends could no longer fail.
+        output.write(bytes).and_then(|written| output.flush().map(|()| written)).map_err(of_standard_output)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().flush().map_err(of_standard_output)
+    }
+}
+
+/// The error of a write to standard output.
+pub fn of_standard_output(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::Interrupted => error,
+        kind @ io::ErrorKind::BrokenPipe => io::Error::new(kind, ReaderGone),
+        kind => io::Error::new(kind, format!("standard output: {error}")),
+    }
+}
+
+/// End of the output that a command was asked for: whoever read it has seen enough. This ends the command without an error.
+#[derive(Debug)]
+pub struct ReaderGone;
+
+impl std::fmt::Display for ReaderGone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("standard output: nobody reads it any more")
+    }
+}
+
+impl std::error::Error for ReaderGone {}
+
+/// True for the error of an output whose reader has gone, and not for that of a connection that broke.
+pub fn is_reader_gone(error: &(dyn std::error::Error + 'static)) -> bool {
+    let of_output = |error: &io::Error| error.get_ref().is_some_and(|inner| inner.is::<ReaderGone>());
+    error.is::<ReaderGone>() || error.downcast_ref().is_some_and(of_output)
 }
 
 /// A text without anything that a terminal would do more with than show it: names of files and interfaces, and other text from

@@ -58,6 +58,7 @@ mod packaged;
 mod packet_list;
 mod places;
 mod power_cut;
+mod printed;
 mod private;
 mod python_client;
 mod remote;

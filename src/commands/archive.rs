@@ -159,7 +159,7 @@ fn upload_all(arguments: &ArchiveArguments) -> Result<Outcome, Failure> {
         ..report(arguments, &writing.store, &status.waiting, clock::now())
     };
     if arguments.json {
-        terminal::print(terminal::object(&report)?)?;
+        terminal::if_read(terminal::print(terminal::object(&report)?))?;
     }
     let removed = match status.removed {
         0 => String::new(),

@@ -5,6 +5,7 @@ use std::io::Write;
 use clap_complete::Shell;
 
 use crate::outcome::{Failure, Outcome};
+use crate::terminal::StandardOutput;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,10 +28,6 @@ pub fn run(arguments: &CompletionsArguments, mut command_line: clap::Command) ->
     let name = command_line.get_name().to_owned();
     let mut text = Vec::new();
     clap_complete::generate(arguments.shell, &mut command_line, name, &mut text);
-    match std::io::stdout().write_all(&text) {
-        // Whoever read them has seen enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
-        written => written?,
-    }
+    StandardOutput.write_all(&text)?;
     Ok(Outcome::Done)
 }

@@ -30,7 +30,7 @@ use super::keylog;
 use super::keys;
 use super::progress::ProgressDisplay;
 use super::query::{self, QueryArguments, workers};
-use super::target::{NoAnswer, QueryTarget, TargetArguments};
+use super::target::{QueryTarget, TargetArguments};
 use crate::outcome::{Failure, Outcome};
 use crate::{arguments, signals, terminal};
 
@@ -205,18 +205,9 @@ pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
         own_name(&query, if is_pcapng { "pcapng" } else { "pcap" })
     });
     let output = arguments.output.as_deref().or(own_name.as_deref()).unwrap_or(Path::new("-"));
-    let output = is_written.then(|| OpenedOutput::open(output, form)).transpose();
-    let output = match output {
-        Err(NoAnswer::ReaderGone) => return Ok(Outcome::Done),
-        Err(NoAnswer::Because(failure)) => return Err(failure),
-        Ok(output) => output,
-    };
-    let hits = arguments.hits.as_deref().map(|name| OpenedHits::open(name, &query)).transpose();
-    let mut hits = match hits {
-        Err(NoAnswer::ReaderGone) => return Ok(Outcome::Done),
-        Err(NoAnswer::Because(failure)) => return Err(failure),
-        Ok(hits) => hits.flatten(),
-    };
+    let output = is_written.then(|| OpenedOutput::open(output, form)).transpose()?;
+    let hits = arguments.hits.as_deref().map(|name| OpenedHits::open(name, &query)).transpose()?;
+    let mut hits = hits.flatten();
     let folders =
         output.iter().flat_map(OpenedOutput::folders).chain(hits.iter().filter_map(OpenedHits::folder));
     let walls = folders.fold(target.walls(), |walls, folder| walls.renaming_in(&folder));
@@ -232,11 +223,7 @@ pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
         raised.say_gaps();
     }
     if arguments.estimate {
-        let estimate = match target.estimate(&query, &mut control) {
-            Ok(estimate) => estimate,
-            Err(NoAnswer::ReaderGone) => return Ok(Outcome::Done),
-            Err(NoAnswer::Because(failure)) => return Err(failure),
-        };
+        let estimate = target.estimate(&query, &mut control)?;
         print_estimate(&estimate.bounds, arguments.json)?;
         estimate.troubles.iter().for_each(terminal::say);
         return Ok(if estimate.troubles.is_empty() { Outcome::Done } else { Outcome::Incomplete });
@@ -258,20 +245,14 @@ pub fn run(arguments: &ExtractArguments) -> Result<Outcome, Failure> {
         (Some(hits), false) => hits.give_up(),
         (None, _) => {}
     }
-    match answer {
-        Ok(mut answer) => {
-            if answer.packets == 0 && !arguments.quiet && !arguments.follow {
-                target.add_hint(&query, &mut answer, begun.elapsed());
-            }
-            if let Some(name) = own_name.filter(|_| !arguments.json) {
-                terminal::say(format_args!("{}:", name.display()));
-            }
-            report_answer(arguments, &answer, begun.elapsed())
-        }
-        // Whoever read the answer has seen enough.
-        Err(NoAnswer::ReaderGone) => Ok(Outcome::Done),
-        Err(NoAnswer::Because(failure)) => Err(failure),
+    let mut answer = answer?;
+    if answer.packets == 0 && !arguments.quiet && !arguments.follow {
+        target.add_hint(&query, &mut answer, begun.elapsed());
     }
+    if let Some(name) = own_name.filter(|_| !arguments.json) {
+        terminal::say(format_args!("{}:", name.display()));
+    }
+    report_answer(arguments, &answer, begun.elapsed())
 }
 
 fn dedup_window(text: &str) -> Result<DedupWindow, String> {
@@ -325,11 +306,7 @@ fn extract_each(
         let begun = Instant::now();
         let opened = OpenedOutput::open(&output, form);
         let written = opened.and_then(|opened| opened.extract(target, &event.query(asked), control, None));
-        let answer = match written {
-            Ok(answer) => answer,
-            Err(NoAnswer::ReaderGone) => return Ok(outcome),
-            Err(NoAnswer::Because(failure)) => return Err(failure),
-        };
+        let answer = written?;
         control.end();
         if !arguments.quiet && !arguments.json {
             terminal::say(format_args!("{}:", output.display()));

@@ -124,14 +124,9 @@ pub fn run(arguments: &FlowsArguments) -> Result<Outcome, Failure> {
         raised.say_gaps();
     }
     let mut control = ProgressDisplay::new(stop, arguments.quiet, zone.clone());
-    let answered = match arguments.top.as_str() {
-        "conversations" => list(&target, &query, arguments, output, &mut control),
-        _ => top(&target, &query, arguments, output, &mut control),
-    };
-    match answered {
-        Ok(outcome) => Ok(outcome),
-        Err(NoAnswer::ReaderGone) => Ok(Outcome::Done),
-        Err(NoAnswer::Because(failure)) => Err(failure),
+    match arguments.top.as_str() {
+        "conversations" => Ok(list(&target, &query, arguments, output, &mut control)?),
+        _ => Ok(top(&target, &query, arguments, output, &mut control)?),
     }
 }
 

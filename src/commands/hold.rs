@@ -171,9 +171,9 @@ fn add(arguments: &AddArguments) -> Result<Outcome, Failure> {
     control.end();
     let (answer, bytes) = held.map_err(hold_failure)?;
     if arguments.json {
-        terminal::print(terminal::object(
+        terminal::if_read(terminal::print(terminal::object(
             &serde_json::json!({"case": case, "bytes": bytes, "answer": answer}),
-        )?)?;
+        )?))?;
     } else {
         terminal::say(format_args!(
             "case {case}: {} packets in {}, with their manifest in the store's folder cases",
@@ -192,7 +192,7 @@ fn report_segments(arguments: &AddArguments, made: &MadeHold) -> Result<Outcome,
     if arguments.json {
         let account =
             serde_json::json!({"case": case, "segments": segments, "bytes": bytes, "expired": expired});
-        terminal::print(terminal::object(&account)?)?;
+        terminal::if_read(terminal::print(terminal::object(&account)?))?;
     } else {
         terminal::say(format_args!("case {case}: {segments} segments are held, {}", terminal::bytes(*bytes)));
         if *ends_later {

@@ -108,7 +108,7 @@ pub fn run(arguments: &ImportArguments) -> Result<Outcome, Failure> {
     line.clear();
     let outcome = report_import(&imported, &unopened, config.budget_bytes, &stop)?;
     if arguments.json {
-        terminal::print(terminal::object(&in_json(&imported, &unopened))?)?;
+        terminal::if_read(terminal::print(terminal::object(&in_json(&imported, &unopened))?))?;
     }
     Ok(outcome)
 }

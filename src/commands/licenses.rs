@@ -1,8 +1,9 @@
 //! `netrewind licenses`: what the program and its page are made of.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use crate::outcome::{Failure, Outcome};
+use crate::terminal::StandardOutput;
 
 /// Every part, its licence, and the licences' texts; `scripts/sbom licenses` writes it.
 const LICENSES: &[u8] = include_bytes!("licenses.zst");
@@ -10,10 +11,6 @@ const LICENSES: &[u8] = include_bytes!("licenses.zst");
 /// Prints them.
 pub fn run() -> Result<Outcome, Failure> {
     let text = zstd::decode_all(LICENSES)?;
-    match io::stdout().write_all(&text) {
-        // Whoever read them has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        written => written?,
-    }
+    StandardOutput.write_all(&text)?;
     Ok(Outcome::Done)
 }

@@ -21,6 +21,7 @@ use super::query::{failure, options};
 use super::store::STORE_VARIABLE;
 use crate::confine::{KeptCapabilities, Walls};
 use crate::outcome::Failure;
+use crate::terminal::ReaderGone;
 
 /// Arguments that name a store or recorders.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -315,6 +316,15 @@ impl From<ExtractError> for NoAnswer {
         match error {
             ExtractError::ReaderGone => Self::ReaderGone,
             error => Self::Because(failure(error)),
+        }
+    }
+}
+
+impl From<NoAnswer> for Failure {
+    fn from(no_answer: NoAnswer) -> Self {
+        match no_answer {
+            NoAnswer::ReaderGone => Self::Failed(ReaderGone.into()),
+            NoAnswer::Because(failure) => failure,
         }
     }
 }

@@ -139,7 +139,13 @@ fn add(arguments: &Add) -> Result<Outcome, Failure> {
     let token =
         Tokens::change(&arguments.file.tokens, |tokens| tokens.add(grant, &chance)).map_err(failure)?;
     terminal::say("This is the token. It is not shown again:");
-    terminal::print(token.reveal())?;
+    if let Err(error) = terminal::print(token.reveal()) {
+        // Nobody has it, and nobody should find it in the file.
+        Tokens::change(&arguments.file.tokens, |tokens| tokens.remove(&arguments.name)).map_err(failure)?;
+        return Err(Failure::Failed(anyhow::anyhow!(
+            "{error}: nobody was shown the token, and none was added"
+        )));
+    }
     Ok(Outcome::Done)
 }
 

@@ -65,6 +65,14 @@ pub struct VerifyArguments {
 
 /// Runs the command.
 pub fn run(arguments: &VerifyArguments) -> Result<Outcome, Failure> {
+    match verified(arguments) {
+        // What was told before its reader went away was a fault, or not all of it.
+        Err(failure) if failure.is_reader_gone() => Ok(Outcome::Incomplete),
+        ended => ended,
+    }
+}
+
+fn verified(arguments: &VerifyArguments) -> Result<Outcome, Failure> {
     let form = ReportForm { json: arguments.json, zone: arguments::zone(&arguments.tz)? };
     match (&arguments.file, &arguments.store) {
         (Some(file), _) => evidence::verify(file, arguments.key.as_deref(), &form),

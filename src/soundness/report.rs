@@ -110,10 +110,13 @@ impl FaultReport {
         if self.form.json {
             let (faults, remarks, sound) = (&self.gathered[..], &self.remarks[..], &self.tallies[..]);
             let whole = WholeReport { store, segments, packets, faults, remarks, sound };
-            return terminal::print(terminal::object(&whole)?);
+            return terminal::if_read(terminal::print(terminal::object(&whole)?));
         }
-        terminal::print(in_zone(&self.sound(), &self.form.zone))?;
-        terminal::print(format_args!("{segments} segments, {packets} packets, {} faults", self.faults))
+        terminal::if_read(terminal::print(in_zone(&self.sound(), &self.form.zone)))?;
+        terminal::if_read(terminal::print(format_args!(
+            "{segments} segments, {packets} packets, {} faults",
+            self.faults
+        )))
     }
 
     /// Takes note that a part, by another name, has been named.

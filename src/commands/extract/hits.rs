@@ -79,7 +79,7 @@ impl OpenedHits {
         let kept = written.and_then(|()| destination.map_or(Ok(()), Destination::keep));
         match kept {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-            kept => kept.map_err(|error| anyhow::anyhow!("{}: {error}", name.display()))?,
+            kept => kept.map_err(|error| named(&name, &error))?,
         }
         if uncounted > 0 {
             terminal::say(format_args!(

@@ -14,7 +14,8 @@ pub fn io_error(error: io::Error) -> ExtractError {
 
 /// An error about the output, with its name.
 pub fn named(output: &Path, error: &io::Error) -> ExtractError {
-    io_error(io::Error::new(error.kind(), format!("{}: {error}", output.display())))
+    let name = if output == Path::new("-") { "standard output".into() } else { output.display().to_string() };
+    io_error(io::Error::new(error.kind(), format!("{name}: {error}")))
 }
 
 /// Standard output without a line buffer.

@@ -158,12 +158,9 @@ impl ListOutput {
                 kept.map_err(|error| Failure::Failed(anyhow::anyhow!("{}: {error}", name.display())))?
             }
             None => {
-                let mut output = BufWriter::new(io::stdout().lock());
-                match write(&self.form, io::stdout().is_terminal(), &mut output) {
-                    // Whoever read the list has seen enough.
-                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Vec::new(),
-                    written => written?,
-                }
+                let mut output = BufWriter::new(terminal::StandardOutput);
+                let written = write(&self.form, io::stdout().is_terminal(), &mut output);
+                terminal::if_read(written.and_then(|told| output.flush().map(|()| told)))?
             }
         };
         told.iter().filter(|_| !self.form.is_quiet).for_each(terminal::say);

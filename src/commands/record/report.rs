@@ -1,7 +1,5 @@
 //! The account at the end of a recording.
 
-use std::io::Write;
-
 use netrewind_recorder::recorder::{RecordingSummary, SourceAccount, by_source};
 use netrewind_store::Account;
 
@@ -53,7 +51,7 @@ pub fn report_account(
             "segments": segments,
             "sources": sources.iter().map(in_json).collect::<Vec<_>>(),
         });
-        writeln!(std::io::stdout(), "{account}")?;
+        terminal::if_read(terminal::print(account))?;
     }
     summary
         .discrepancies

@@ -64,7 +64,7 @@ pub fn verify(path: &Path, key: Option<&Path>, form: &ReportForm) -> Result<Outc
     if form.json {
         let (faults, facts) = (&check.faults[..], &check.facts[..]);
         let checked = CheckedFile { file: named(), faults, facts, manifest: &check.manifest };
-        terminal::print(terminal::object(&checked)?)?;
+        terminal::if_read(terminal::print(terminal::object(&checked)?))?;
     } else {
         let shown = |line: &String| in_zone(line, &form.zone).into_owned();
         check.faults.iter().map(shown).try_for_each(terminal::print)?;
