@@ -79,12 +79,19 @@ fn events_in_a_body_give_the_packets_of_the_command() {
         let detail = refused.json()["detail"].as_str().expect("text").to_owned();
         assert!(refused.status == 400 && detail.contains(words), "{asked:?}: {detail}");
     }
-    let long = format!("{event}\n").repeat(10_001);
-    let refused = post(&service, PACKETS, &[("eve", &long)]);
-    assert!([400, 413].contains(&refused.status), "{}", refused.json());
+    let long = format!("{event}\n").repeat(262_145);
     let file = folder.path().join("long").display().to_string();
     std::fs::write(&file, &long).expect("written");
-    assert_eq!(run(["extract", "--store", &store, "--eve", &file, "--count"]).status.code(), Some(2));
+    let common = ["extract", "--store", &store, "--eve", &file];
+    assert_eq!(run([&common[..], &["--count"]].concat()).status.code(), Some(2));
+    let many = format!("{event}\n").repeat(10_001);
+    assert_eq!(post(&service, PACKETS, &[("eve", &many)]).status, 200);
+    std::fs::write(&file, many).expect("written");
+    let each = folder.path().join("each").display().to_string();
+    let refused = run([&common[..], &["--each", &each]].concat());
+    assert!(
+        refused.status.code() == Some(2) && String::from_utf8_lossy(&refused.stderr).contains("10001 files")
+    );
 }
 
 #[test]

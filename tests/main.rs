@@ -25,6 +25,7 @@ mod dedup;
 mod documents;
 mod edges_space;
 mod edges_store;
+mod events;
 mod events_http;
 mod evidence;
 mod filters;

@@ -1,7 +1,7 @@
 //! Events of other tools whose packets are wanted: Suricata's EVE log, Zeek's `conn.log`.
 //!
 //! ```text
-//! a line -> LoggedEvent: addresses, ports, protocol, time -> a filter and a range
+//! a line -> LoggedEvent: addresses, ports, protocol, time -> a filter and a range, or an entry of a list
 //! what a person pastes -> Alert: the same, also of a Community ID or a 5-tuple
 //! ```
 
@@ -10,7 +10,6 @@ mod tuple;
 
 pub use alert::{ALERT_BYTES_MAX, ALERT_EVENTS_MAX, Alert, AlertKind, read_alert};
 
-use std::fmt::Write;
 use std::io::BufRead;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -19,11 +18,12 @@ use jiff::tz::TimeZone;
 use netrewind_store::Timestamp;
 use serde_json::{Map, Value};
 
+use crate::lists::{EventTuple, ListDemands, ListedEvent};
 use crate::query::Query;
 use crate::time_text::{self, WrittenRange};
 
 /// Events of one log at most.
-pub const EVENTS_MAX: usize = 10_000;
+pub const EVENTS_MAX: usize = 1 << 18;
 /// The longest line, in bytes.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 /// Longest part of an event's name in a file's name.
@@ -43,8 +43,8 @@ pub enum LogKind {
 pub struct LoggedEvent {
     /// Its name: the tool's own id, and its number in the log.
     pub name: String,
-    /// A pcap-filter(7) expression for its packets.
-    pub filter: String,
+    /// Its two ends.
+    pub tuple: EventTuple,
     /// Its range, with the window before and after.
     pub from: Timestamp,
     /// End of the range, exclusive.
@@ -54,19 +54,18 @@ pub struct LoggedEvent {
 impl LoggedEvent {
     /// The query for its packets. Tools name no VLAN tags, so they do not count.
     pub fn query(&self, asked: &Query) -> Query {
-        Query { filter: joined(&asked.filter, &self.filter), ..in_range(asked, self.from, self.to) }
+        Query { filter: joined(&asked.filter, &self.tuple.filter()), ..in_range(asked, self.from, self.to) }
     }
 }
 
-/// The query for the packets of all events: those of their conversations, from the earliest to the latest.
+/// The query for the packets of all events: those of each conversation, in its own range.
 pub fn query_for_all(events: &[LoggedEvent], asked: &Query) -> Query {
-    let mut filters: Vec<&str> = events.iter().map(|event| &*event.filter).collect();
-    filters.sort_unstable();
-    filters.dedup();
-    let any = filters.iter().map(|filter| format!("({filter})")).collect::<Vec<_>>().join(" or ");
     let from = events.iter().map(|event| event.from).min().unwrap_or(Timestamp::MIN);
     let to = events.iter().map(|event| event.to).max().unwrap_or(Timestamp::MAX);
-    Query { filter: joined(&asked.filter, &any), ..in_range(asked, from, to) }
+    let listed = |event: &LoggedEvent| ListedEvent { tuple: event.tuple, from: event.from, to: event.to };
+    let list: Vec<ListedEvent> = events.iter().map(listed).collect();
+    let lists = ListDemands { events: Some(list.into()), ..asked.lists.clone() };
+    Query { lists, ..in_range(asked, from, to) }
 }
 
 fn in_range(asked: &Query, from: Timestamp, to: Timestamp) -> Query {
@@ -158,7 +157,7 @@ fn event(
         return Ok(None);
     };
     let ports = [port(fields, source_port)?, port(fields, destination_port)?];
-    let filter = filter([source, destination], ports, text(fields, "proto").as_deref());
+    let tuple = EventTuple::of([source, destination], ports, text(fields, "proto").as_deref());
     let (begin, end) = match kind {
         LogKind::Eve => (member(fields, "flow", "start"), text(fields, "timestamp")),
         LogKind::Zeek => (None, text(fields, "ts")),
@@ -171,7 +170,7 @@ fn event(
     };
     let name = name(id.as_deref(), number);
     let to = to.plus_ns(duration_ns(fields)?);
-    Ok(Some(LoggedEvent { name, filter, from, to }))
+    Ok(Some(LoggedEvent { name, tuple, from, to }))
 }
 
 /// The range of an event from its beginning to its end.
@@ -217,34 +216,6 @@ fn port(fields: &Map<String, Value>, name: &str) -> Result<Option<u16>, String> 
     written.parse().map(Some).map_err(|_| format!("{name} {written:?} is not a port"))
 }
 
-/// A filter for both directions of a conversation.
-pub(crate) fn filter([one, other]: [IpAddr; 2], ports: [Option<u16>; 2], protocol: Option<&str>) -> String {
-    let is_unnamed = protocol.is_none();
-    let protocol = match protocol.unwrap_or_default().to_ascii_lowercase().as_str() {
-        "tcp" => Some("tcp"),
-        "udp" => Some("udp"),
-        "sctp" => Some("sctp"),
-        // Zeek calls both of them icmp.
-        "icmp" if one.is_ipv6() => Some("icmp6"),
-        "icmp" => Some("icmp"),
-        "ipv6-icmp" | "icmp6" => Some("icmp6"),
-        _ => None,
-    };
-    let mut text = format!("host {one} and host {other}");
-    if let Some(protocol) = protocol {
-        let _ = write!(text, " and {protocol}");
-    }
-    // The ports of ICMP are its type and code.
-    let has_ports = protocol.map_or(is_unnamed, |protocol| ["tcp", "udp", "sctp"].contains(&protocol));
-    if let (true, [Some(of_one), Some(of_other)]) = (has_ports, ports) {
-        let _ = write!(
-            text,
-            " and ((src host {one} and src port {of_one} and dst port {of_other}) or (dst host {one} and dst port {of_one} and src port {of_other}))"
-        );
-    }
-    text
-}
-
 /// A name that is safe as part of a file's name.
 fn name(id: Option<&str>, number: u64) -> String {
     let is_plain = |letter: &char| letter.is_ascii_alphanumeric() || "-_".contains(*letter);
@@ -278,21 +249,26 @@ mod tests {
         assert_eq!(names, ["1-1234", "3-7"], "statistics are passed over");
         assert_eq!(events[0].from.to_string(), "2026-11-22T09:19:30.000000000Z", "from the flow's start");
         assert_eq!(events[0].to.to_string(), "2026-11-22T09:30:30.250000000Z");
-        assert!(events[0].filter.contains("src port 50000 and dst port 443"), "{}", events[0].filter);
-        assert_eq!(events[1].filter, "host fe80::1 and host ff02::1 and icmp6");
+        let filter = events[0].tuple.filter();
+        assert!(filter.contains("src port 50000 and dst port 443"), "{filter}");
+        assert_eq!(events[1].tuple.filter(), "host fe80::1 and host ff02::1 and icmp6");
         let events = read_all(ZEEK, LogKind::Zeek).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(events[0].to, Timestamp::new(1_795_339_833, 0), "its duration is added");
         assert_eq!(
-            (&*events[1].name, &*events[1].filter),
+            (&*events[1].name, &*events[1].tuple.filter()),
             ("4-C2", "host 10.0.0.5 and host 10.0.0.9 and icmp")
         );
         let json = r#"{"ts":1795339800.5,"uid":"C","id.orig_h":"10.0.0.5","id.orig_p":1000,"id.resp_h":"10.0.0.9","id.resp_p":53,"proto":"udp","duration":2.5}"#;
         let of_json = read_all(json, LogKind::Zeek).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!((&of_json[0].filter, of_json[0].to), (&events[0].filter, events[0].to));
+        assert_eq!((of_json[0].tuple, of_json[0].to), (events[0].tuple, events[0].to));
         let asked = Query::of("greater 100");
         let all = query_for_all(&events, &asked);
-        assert!(all.filter.starts_with("(greater 100) and ((host 10.0.0.5") && all.ignore_vlan);
+        assert!(all.filter == "greater 100" && all.ignore_vlan);
+        let listed = all.lists.events.as_ref().map_or(&[][..], |events| events.entries());
+        assert_eq!((listed.len(), listed[0].tuple, listed[1].from), (2, events[0].tuple, events[1].from));
         assert_eq!((all.from, all.to), (Some(events[0].from), Some(events[0].to)));
+        let text = serde_json::to_string(&all).unwrap();
+        assert_eq!(serde_json::from_str::<Query>(&text).unwrap(), all);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Lists of addresses and ports, as of indicators of compromise, that the packets of a query have to be in.
+//! Lists of addresses and ports, as of indicators of compromise, and of logged conversations, that the packets of a query have to be in.
 //!
 //! A list is no filter: it has no limit of libpcap's, an IPv4 or IPv6 header is found behind any VLAN tags and labels, and ARP
 //! does not count. Beside a filter, both have to accept the packet.
@@ -6,6 +6,7 @@
 mod addresses;
 mod demands;
 mod error;
+mod events;
 mod hits;
 mod misp;
 mod ports;
@@ -13,8 +14,10 @@ mod room;
 mod text;
 
 pub use addresses::AddressList;
+pub(crate) use demands::ListConstraints;
 pub use demands::ListDemands;
 pub use error::{LIST_BYTES_MAX, LIST_ENTRIES_MAX, LeftOut, ListError};
+pub use events::{EVE_WINDOW, EventList, EventProtocol, EventTuple, ListedEvent};
 pub use hits::{HITS_MAX, HitSink, ListedHit};
 pub use ports::PortList;
 pub use room::{ListMemory, ListRoom};

@@ -8,8 +8,8 @@ use netrewind_store::{LinkType, PcapWriter, RecordHeader, Timestamp};
 
 use crate::answer::control::Control;
 use crate::answer::error::{ExtractError, SinkError};
-use crate::events;
 use crate::extract::Extractor;
+use crate::lists::EventTuple;
 use crate::packet_list::{ListedPacket, PacketCursor, PacketListQuery};
 use crate::query::Query;
 use crate::sink::{AnswerPacket, Sink};
@@ -80,7 +80,8 @@ fn contexts(query: &Query, packet: &ListedPacket) -> Vec<Query> {
     let (Some(source), Some(destination)) = (address(&line.source), address(&line.destination)) else {
         return Vec::new();
     };
-    let filter = events::filter([source, destination], [line.source_port, line.destination_port], None);
+    let filter =
+        EventTuple::of([source, destination], [line.source_port, line.destination_port], None).filter();
     let view = if query.view == ViewMode::Outer { ViewMode::Outer } else { ViewMode::Inner };
     let conversation = |before: Duration| {
         let before_ns = u64::try_from(before.as_nanos()).unwrap_or(u64::MAX);

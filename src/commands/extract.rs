@@ -37,6 +37,9 @@ use crate::{arguments, signals, terminal};
 /// Mode of a new folder: packets are private until their owner decides otherwise.
 const NEW_FOLDER_MODE: u32 = 0o700;
 
+/// Files that `--each` writes at most.
+const EACH_MAX: usize = 10_000;
+
 const EXAMPLES: &str = "\
 Examples:
   netrewind extract --store /data/nr --from '2h ago' --filter 'host 10.1.2.3 and port 443' -o talk.pcap
@@ -280,7 +283,14 @@ fn events_of(arguments: &ExtractArguments) -> Result<Option<Vec<LoggedEvent>>, F
     if arguments.each.is_some() && !arguments.log.is_given() {
         return Err(Failure::usage("--each writes the packets of events: give --eve or --zeek"));
     }
-    arguments.log.read(&arguments.query)
+    let events = arguments.log.read(&arguments.query)?;
+    let files = events.as_ref().map_or(0, Vec::len);
+    if arguments.each.is_some() && files > EACH_MAX {
+        return Err(Failure::usage(format!(
+            "--each would write {files} files, and writes {EACH_MAX} at most: choose some of the log's lines, or write one file"
+        )));
+    }
+    Ok(events)
 }
 
 fn create_folder(folder: &Path) -> Result<(), Failure> {

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use netrewind_extractor::flows::{FlowQuery, FlowSummary, SummaryQuery};
+use netrewind_extractor::lists::{EVE_WINDOW, EventList};
 use netrewind_extractor::{
     Answer, AnswerLimits, Completeness, Control, CountSink, DedupWindow, Estimate, Extractor, FollowClock,
     Hint, Overview, Query, RecorderCompleteness, Sink, ViewMode,
@@ -255,9 +256,14 @@ fn fields(query: &Query) -> Map<String, Value> {
     };
     let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
     let tunnels = &query.tunnels;
+    let events = query.lists.events.as_ref();
+    // Events have ranges of their own.
+    let has_range = events.is_none();
     let all = json!({
-        "from": time(query.from),
-        "to": time(query.to),
+        "from": time(query.from).filter(|_| has_range),
+        "to": time(query.to).filter(|_| has_range),
+        "eve": events.map(EventList::as_eve),
+        "window": events.map(|_| EVE_WINDOW),
         "filter": (!query.filter.is_empty()).then_some(&query.filter),
         "view": view,
         "ignore_vlan": query.ignore_vlan.then_some(true),

@@ -58,9 +58,9 @@ impl Default for ServiceLimits {
             aside_peer_max: 32,
             connections_max: 4096,
             silence_time_max: Duration::from_secs(5),
-            body_bytes_max: 4 << 20,         // 100,000 addresses of the longest kind
+            body_bytes_max: 32 << 20,        // 100,000 events, quoted in JSON
             small_body_bytes_max: 256 << 10, // a filter of the longest kind, every byte of it escaped
-            large_bodies_max: 4,
+            large_bodies_max: 2,
             list_bytes_max: 256 << 20,
             head_time_max: Duration::from_secs(30),
             body_time_max: Duration::from_secs(30),

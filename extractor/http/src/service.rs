@@ -153,7 +153,12 @@ impl Service {
     pub fn query_for(&self, identity: &Identity, selection: Selection) -> Result<Query, Problem> {
         let joined = identity.filter.iter().cloned().collect();
         let now = self.clock.now().wall;
-        let mut query = Query { joined, asked_at: Some(now), ..selection.query(now)? };
+        self.with_room(Query { joined, asked_at: Some(now), ..selection.query(now)? })
+    }
+
+    /// The query with memory for its lists.
+    fn with_room(&self, mut query: Query) -> Result<Query, Problem> {
+        query.lists.room = None;
         if !query.lists.are_none() {
             let room = self.list_memory.take(query.lists.memory_bytes()).ok_or_else(|| {
                 Problem::new(
@@ -177,7 +182,7 @@ impl Service {
         let query = conversations.restrict(self.query_for(identity, selection)?)?;
         match events {
             None => Ok(query),
-            Some(events) => events.restrict(&query),
+            Some(events) => self.with_room(events.restrict(&query)?),
         }
     }
 

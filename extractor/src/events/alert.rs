@@ -7,7 +7,8 @@ use netrewind_store::Timestamp;
 use serde_json::{Deserializer, Map, Value};
 
 use super::tuple::{self, Tuple};
-use super::{EventTimes, LogKind, LoggedEvent, around, event, fields_of, filter, text};
+use super::{EventTimes, LogKind, LoggedEvent, around, event, fields_of, text};
+use crate::lists::EventTuple;
 
 /// Bytes of a pasted text at most: a record of EVE may have a packet in it.
 pub const ALERT_BYTES_MAX: usize = 512 << 10;
@@ -219,14 +220,14 @@ fn of_conn_log(line: &str) -> Option<Map<String, Value>> {
 }
 
 fn of_tuple(tuple: &Tuple, times: &EventTimes<'_>) -> Result<AlertEvent, String> {
-    let filter = filter(tuple.ends, tuple.ports, tuple.protocol);
+    let filter = EventTuple::of(tuple.ends, tuple.ports, tuple.protocol).filter();
     let range = tuple.time.as_deref().map(|time| around(time, time, times)).transpose()?;
     Ok(AlertEvent { kind: AlertKind::Tuple, filter, search: None, range })
 }
 
 impl AlertEvent {
     fn of(event: LoggedEvent, kind: AlertKind) -> Self {
-        Self { kind, filter: event.filter, search: None, range: Some((event.from, event.to)) }
+        Self { kind, filter: event.tuple.filter(), search: None, range: Some((event.from, event.to)) }
     }
 }
 

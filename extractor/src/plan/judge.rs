@@ -10,6 +10,7 @@ use netrewind_packet::{Shape, TransportKey, ipv4_field, ipv6_field};
 use netrewind_store::layout::CAPLEN_MAX;
 
 use super::template_views::{Lengths, TemplateView, template_views};
+use crate::lists::ListConstraints;
 use crate::plan::query_filter::{FilterExpression, LinkTypeFilter, QueryFilter};
 use netrewind_filter::{AbstractPacket, Conjunction, Demand, Term, TermField, Terms, Verdict};
 
@@ -187,10 +188,18 @@ impl JudgedExpression {
     }
 }
 
-/// Requirements on a key for its packets to be in a list: one of the constraints.
-fn demands_of_list(constraints: Vec<indexer::KeyConstraint>) -> (Demands, Alternatives) {
-    let alternatives = constraints.iter().map(|constraint| vec![constraint.clone()]).collect();
-    (Demands { terms: constraints, ends: None }, alternatives)
+/// Requirements on a key for its packets to be in a list.
+fn demands_of_list(constraints: ListConstraints) -> (Demands, Alternatives) {
+    match constraints {
+        ListConstraints::Either(either) => {
+            let alternatives = either.iter().map(|constraint| vec![constraint.clone()]).collect();
+            (Demands { terms: either.to_vec(), ends: None }, alternatives)
+        }
+        ListConstraints::Both(both) => {
+            let ends = Some(both.to_vec());
+            (Demands { terms: both[..1].to_vec(), ends }, vec![both.to_vec()])
+        }
+    }
 }
 
 /// Requirements on a key for one of the views to be accepted.

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use netrewind_index::{Flow, KeyConstraint, Template};
+use netrewind_index::{Flow, Template};
 use netrewind_packet::tunnel::TunnelPorts;
 use netrewind_packet::{INNER_LINK_TYPES, Peeled, Peeler, ViewBytes, without_tags};
-use netrewind_store::LinkType;
+use netrewind_store::{LinkType, Timestamp};
 
 use crate::answer::completeness::Completeness;
 use crate::answer::control::{Aside, Control};
-use crate::lists::ListDemands;
+use crate::lists::{ListConstraints, ListDemands};
 use crate::plan::selection::ViewSelection;
 use crate::plan::tunnel_terms::TunnelDemands;
 use crate::query::Query;
@@ -199,14 +199,14 @@ impl QueryFilter {
     }
 
     /// What the lists ask of the key of a template's flow: see [`ListDemands::key_constraints`].
-    pub(crate) fn list_constraints(&self, template: &Template) -> Option<Vec<KeyConstraint>> {
+    pub(crate) fn list_constraints(&self, template: &Template) -> Option<ListConstraints> {
         self.lists.key_constraints(self.view, template)
     }
 
-    /// True if a packet meets the demands on its tunnels, and is in the lists.
+    /// True if a packet that was received at this time meets the demands on its tunnels, and is in the lists.
     #[inline]
-    fn demands_are_met(&self, peeled: Peeled<'_, '_>) -> bool {
-        self.tunnels.are_met(|| peeled.tunnels()) && self.lists.are_met(self.view, peeled)
+    fn demands_are_met(&self, peeled: Peeled<'_, '_>, at: Timestamp) -> bool {
+        self.tunnels.are_met(|| peeled.tunnels()) && self.lists.are_met(self.view, peeled, at)
     }
 
     /// Demands on a packet's tunnels.
@@ -271,10 +271,15 @@ impl QueryFilter {
         (scratch.peeler.take_apart(packet), &mut scratch.untagged)
     }
 
-    /// True if the filters accept the packet.
+    /// True if the filters accept the packet, received at this time.
     #[inline]
-    pub(crate) fn accept_peeled(&self, peeled: Peeled<'_, '_>, untagged: &mut Vec<u8>) -> bool {
-        self.demands_are_met(peeled)
+    pub(crate) fn accept_peeled(
+        &self,
+        peeled: Peeled<'_, '_>,
+        at: Timestamp,
+        untagged: &mut Vec<u8>,
+    ) -> bool {
+        self.demands_are_met(peeled, at)
             && self.joined_first().all(|expression| {
                 let mut views = peeled.views(expression.selection.numbers(peeled.view_count()));
                 views.any(|view| expression.accept_view(view, untagged))
@@ -283,24 +288,35 @@ impl QueryFilter {
 
     /// True if a later fragment can be accepted because of the first one: filters that look at packets as received judge each
     /// fragment alone.
-    pub(crate) fn may_accept_linked(&self, peeled: Peeled<'_, '_>, untagged: &mut Vec<u8>) -> bool {
+    pub(crate) fn may_accept_linked(
+        &self,
+        peeled: Peeled<'_, '_>,
+        at: Timestamp,
+        untagged: &mut Vec<u8>,
+    ) -> bool {
         let is_outer = |expression: &&FilterExpression| expression.selection.view == ViewMode::Outer;
         let judges_alone = self.expressions.first().is_some_and(|own| is_outer(&own));
-        (!judges_alone || self.demands_are_met(peeled))
+        (!judges_alone || self.demands_are_met(peeled, at))
             && self.expressions.iter().filter(is_outer).all(|expression| {
                 let mut views = peeled.views(expression.selection.numbers(peeled.view_count()));
                 views.any(|view| expression.accept_view(view, untagged))
             })
     }
 
-    /// True if the filters accept the packet. Set `is_plain` if it is known to have no view but itself.
+    /// True if the filters accept the packet, received at this time. Set `is_plain` if it is known to have no view but itself.
     #[inline]
-    pub(crate) fn accept(&self, packet: ViewBytes<'_>, is_plain: bool, scratch: &mut Scratch) -> bool {
+    pub(crate) fn accept(
+        &self,
+        packet: ViewBytes<'_>,
+        at: Timestamp,
+        is_plain: bool,
+        scratch: &mut Scratch,
+    ) -> bool {
         let Scratch { peeler, untagged } = scratch;
         if (is_plain || !self.peels) && self.demands_nothing() {
             return self.joined_first().all(|expression| expression.accept_view(packet, untagged));
         }
-        self.accept_peeled(peeler.take_apart(packet), untagged)
+        self.accept_peeled(peeler.take_apart(packet), at, untagged)
     }
 }
 

@@ -229,7 +229,7 @@ impl RunReader<'_> {
             }
             let (is_accepted, later) = match self.run.links {
                 true => self.judge_linked(packet, at),
-                false => (self.filters.accept(packet, is_plain, &mut self.scratch), ACCEPTED),
+                false => (self.filters.accept(packet, at, is_plain, &mut self.scratch), ACCEPTED),
             };
             if self.range.contains(at) && (is_accepted || later != ACCEPTED) {
                 let record = Record { offset: begin + offset as u64, header, packet: bytes };
@@ -241,14 +241,14 @@ impl RunReader<'_> {
     /// Judges a packet; returns also its number among the later fragments. Notes the fragments that it is.
     fn judge_linked(&mut self, packet: ViewBytes<'_>, at: Timestamp) -> (bool, u32) {
         let (peeled, untagged) = self.filters.take_apart(packet, &mut self.scratch);
-        let is_accepted = self.filters.accept_peeled(peeled, untagged);
+        let is_accepted = self.filters.accept_peeled(peeled, at, untagged);
         if !peeled.is_fragment() {
             return (is_accepted, ACCEPTED);
         }
         let innermost = peeled.innermost_view();
         let asks_innermost = self.filters.ask_innermost();
         let later = peeled.fragments().find(|fragment| fragment.is_later()).map(|fragment| fragment.series);
-        let later = later.filter(|_| self.filters.may_accept_linked(peeled, untagged));
+        let later = later.filter(|_| self.filters.may_accept_linked(peeled, at, untagged));
         for first in peeled.fragments().filter(|fragment| fragment.is_first()) {
             let verdict = FirstVerdict {
                 is_accepted,

@@ -13,6 +13,7 @@ use netrewind_store::LinkType;
 
 pub(crate) use fragment::fragment_at;
 pub use fragment::{Fragment, Series};
+pub(crate) use network::ends_at;
 
 use self::link::Network;
 use crate::dissection::{Dissection, PREFIX_BYTES_MAX, VIEWS_MAX};

@@ -2,12 +2,14 @@
 //!
 //! **Invariant:** what a [`Dissection`] calls known is in the packet's captured bytes, at the place that its shape tells.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use netrewind_store::LinkType;
 
 use crate::bytes::u16_at;
 use crate::dissect::{Fragment, fragment_at};
 use crate::fields::{ipv4_field, ipv6_field};
-use crate::shape::{Shape, View};
+use crate::shape::{Shape, TransportKey, View};
 use crate::tunnel::{Inner, Layer, LayerKind, Layers, Tunnel, Window, tunnels};
 
 /// The longest prefix (everything before the innermost network header) that a template holds. What stands deeper is
@@ -55,6 +57,37 @@ pub struct PacketKey {
     pub source_port: u16,
     /// Destination port; zero for ICMP and ICMPv6.
     pub destination_port: u16,
+}
+
+/// Ends of an IP packet: who talks to whom, and by which protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Source and destination.
+    pub addresses: (IpAddr, IpAddr),
+    /// Protocol (IANA), behind extension headers.
+    pub protocol: u8,
+    /// Source and destination port; `None` if it has none, or they are not captured.
+    pub ports: Option<(u16, u16)>,
+}
+
+impl Ends {
+    /// `None` where there is no IP header.
+    #[inline]
+    pub(crate) fn of(shape: &Shape, key: &PacketKey) -> Option<Self> {
+        let v4 = |number: u128| IpAddr::from(Ipv4Addr::from_bits(number as u32));
+        let v6 = |number: u128| IpAddr::from(Ipv6Addr::from_bits(number));
+        let (addresses, protocol, in_key) = match *shape {
+            Shape::None => return None,
+            Shape::Ipv4 { protocol, key: in_key, .. } => {
+                ((v4(key.source), v4(key.destination)), protocol, in_key)
+            }
+            Shape::Ipv6 { protocol, key: in_key, .. } => {
+                ((v6(key.source), v6(key.destination)), protocol, in_key)
+            }
+        };
+        let ports = (in_key == TransportKey::Ports).then_some((key.source_port, key.destination_port));
+        Some(Self { addresses, protocol, ports })
+    }
 }
 
 /// A packet taken apart.

@@ -13,7 +13,7 @@ pub mod tunnel;
 mod views;
 
 pub use dissect::{Fragment, Series, dissect, dissect_into, dissect_with};
-pub use dissection::{Dissection, PREFIX_BYTES_MAX, PacketKey, PacketView, VIEWS_MAX};
+pub use dissection::{Dissection, Ends, PREFIX_BYTES_MAX, PacketKey, PacketView, VIEWS_MAX};
 pub use ethernet::{TypePlace, is_vlan_tpid};
 pub use fields::{EXTENSION_HEADERS_MAX, ipv4_field, ipv6_field, protocol, tcp_field, udp_field};
 pub use shape::{Shape, TransportKey, View};

@@ -3,17 +3,17 @@
 //! A packet's views are itself and every inner packet that peeling known tunnels exposes, as the index takes them apart:
 //! with the same tunnel ports. The first of them is the packet as it is stored, to the letter of its header.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::Range;
 
 use netrewind_store::LinkType;
 
 use crate::bytes::u16_at;
-use crate::dissect::{Fragment, dissect_into};
-use crate::dissection::{Dissection, PacketKey, PacketView};
+use crate::dissect::{Fragment, dissect_into, ends_at};
+use crate::dissection::{Dissection, Ends, PacketView};
 use crate::ethernet::{TypePlace, is_vlan_tpid};
-use crate::shape::{Shape, TransportKey};
-use crate::tunnel::{Tunnel, TunnelPorts, addresses_of};
+use crate::shape::Shape;
+use crate::tunnel::{LayerKind, Tunnel, TunnelPorts, addresses_of};
 
 /// Possible link types of an inner view.
 pub const INNER_LINK_TYPES: [LinkType; 2] = [LinkType::ETHERNET, LinkType::RAW];
@@ -123,29 +123,32 @@ impl<'d, 'p> Peeled<'d, 'p> {
         self.dissection.tunnels(self.stored.bytes)
     }
 
+    /// Ends by the IP headers in the views with these numbers, counted from the outermost.
+    pub fn ends(&self, numbers: Range<usize>) -> impl Iterator<Item = Ends> + use<'d, 'p> {
+        let (dissection, stored) = (self.dissection, self.stored);
+        let is_innermost = numbers.contains(&usize::from(self.innermost_view()));
+        let innermost = is_innermost.then(|| Ends::of(&dissection.shape, &dissection.key)).flatten();
+        let outer = dissection.layers().iter().filter(move |layer| numbers.contains(&layer.view.into()));
+        let outer = outer.filter(|layer| matches!(layer.kind, LayerKind::Ipv4 | LayerKind::Ipv6));
+        outer
+            .filter_map(move |layer| ends_at(stored.bytes.get(usize::from(layer.offset)..)?))
+            .chain(innermost)
+    }
+
     /// Source and destination of the IP headers in the views with these numbers, counted from the outermost.
     pub fn addresses(&self, numbers: Range<usize>) -> impl Iterator<Item = (IpAddr, IpAddr)> + use<'d, 'p> {
         let (dissection, stored) = (self.dissection, self.stored);
-        let innermost = match (numbers.contains(&usize::from(self.innermost_view())), dissection.shape) {
-            (false, _) | (_, Shape::None) => None,
-            (true, Shape::Ipv4 { .. }) => {
-                let v4 = |number: u128| IpAddr::from(Ipv4Addr::from_bits(number as u32));
-                Some((v4(dissection.key.source), v4(dissection.key.destination)))
-            }
-            (true, Shape::Ipv6 { .. }) => {
-                let v6 = |number: u128| IpAddr::from(Ipv6Addr::from_bits(number));
-                Some((v6(dissection.key.source), v6(dissection.key.destination)))
-            }
-        };
+        let is_innermost = numbers.contains(&usize::from(self.innermost_view()));
+        let innermost = is_innermost.then(|| Ends::of(&dissection.shape, &dissection.key)).flatten();
         let outer = dissection.layers().iter().filter(move |layer| numbers.contains(&layer.view.into()));
-        outer.filter_map(move |layer| addresses_of(*layer, stored.bytes)).chain(innermost)
+        outer
+            .filter_map(move |layer| addresses_of(*layer, stored.bytes))
+            .chain(innermost.map(|ends| ends.addresses))
     }
 
     /// Source and destination port of the innermost view; `None` if it has none, or they are not captured.
     pub fn ports(&self) -> Option<(u16, u16)> {
-        let (Shape::Ipv4 { key, .. } | Shape::Ipv6 { key, .. }) = self.dissection.shape else { return None };
-        let PacketKey { source_port, destination_port, .. } = self.dissection.key;
-        (key == TransportKey::Ports).then_some((source_port, destination_port))
+        Ends::of(&self.dissection.shape, &self.dissection.key)?.ports
     }
 
     /// Number of views: at least one, the stored packet itself.

@@ -3,9 +3,11 @@
 //! Sources: RFC 791 (IPv4), RFC 8200 (IPv6), RFC 4302 (AH), RFC 9293 (TCP), RFC 768 and 3828 (UDP, UDP-Lite), RFC 9260
 //! (SCTP), RFC 4340 (DCCP), RFC 792 and 4443 (ICMP).
 
+use netrewind_store::LinkType;
+
 use super::link::Network;
 use crate::bytes::{byte_at, u16_at, u32_at, u128_at};
-use crate::dissection::{Dissection, PacketKey};
+use crate::dissection::{Dissection, Ends, PacketKey};
 use crate::fields::{EXTENSION_HEADERS_MAX, ipv4_field, ipv6_field, protocol, tcp_field};
 use crate::shape::{Shape, TransportKey};
 
@@ -141,6 +143,13 @@ fn transport(d: &mut Dissection, packet: &[u8], at: usize, protocol: u8, icmp: u
         },
         _ => TransportKey::None,
     }
+}
+
+/// Ends of the IP packet that begins with these bytes; `None` where no whole header is captured.
+pub(crate) fn ends_at(packet: &[u8]) -> Option<Ends> {
+    let mut found = Dissection::new(LinkType::RAW);
+    walk(&mut found, Network::Ip, packet);
+    Ends::of(&found.shape, &found.key)
 }
 
 /// The flags byte of TCP where the walk found TCP's ports.
