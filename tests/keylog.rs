@@ -163,6 +163,20 @@ fn secrets_of_an_imported_capture_come_back_with_its_packets() {
     // Of another time there are none.
     extract(&["-q", "--from", "2001-01-01", "--to", "2002-01-01", "-o", &at("other.pcapng")]);
     assert!(!has_secrets(&path("other.pcapng")));
+    // A case in pcapng has them and stays its owner's; one in pcap says that it has not.
+    let hold = |case: &str, format: &str| {
+        done(["hold", "add", case, "--store", &store, "--filter", "tcp", "--format", format]);
+        let file = path(&format!("store/cases/{case}.{format}"));
+        let manifest =
+            std::fs::read_to_string(format!("{}.manifest.json", file.display())).expect("a manifest");
+        done(["verify", file.to_str().expect("a path")]);
+        (file, manifest)
+    };
+    let (held, manifest) = hold("with", "pcapng");
+    assert_eq!(asked_for(&held, port), ASKED);
+    assert!(!manifest.contains("TLS secrets"), "{manifest}");
+    let (without, manifest) = hold("without", "pcap");
+    assert!(!has_secrets(&without) && manifest.contains("the TLS secrets that the store has"), "{manifest}");
     // What was extracted can be imported and extracted again.
     let again = at("again");
     done(["import", "--store", &again, &at("all.pcapng")]);

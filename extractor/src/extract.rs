@@ -122,6 +122,11 @@ impl Extractor {
         packets::estimate(&self.0, query, control)
     }
 
+    /// Bytes at most of the TLS secrets that an answer in a form with room for them would have.
+    pub fn secrets_bytes(&self, query: &Query) -> u64 {
+        secrets::secrets_bytes(self.store(), query)
+    }
+
     /// Completeness of an answer, as far as it is known before reading.
     pub fn completeness(&self, query: &Query) -> Result<Completeness, ExtractError> {
         packets::completeness_of(&self.0, query)

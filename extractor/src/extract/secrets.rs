@@ -85,6 +85,18 @@ pub(super) fn give_secrets(
     Ok(remarks)
 }
 
+/// Bytes at most of the secrets of the time that the query asks for, where its asker may have them.
+pub(super) fn secrets_bytes(store: &Store, query: &Query) -> u64 {
+    if query.is_restricted() {
+        return 0;
+    }
+    let listed = SecretFiles::of(store).list().unwrap_or_default();
+    let of_time = listed
+        .iter()
+        .filter(|secrets| secrets.head.as_ref().is_ok_and(|head| head.overlaps(query.from, query.to)));
+    of_time.map(|secrets| secrets.bytes).sum::<u64>().min(ANSWER_SECRETS_BYTES_MAX)
+}
+
 /// Whole lines, as many as fit; a longer line is divided.
 fn pieces(key_log: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = key_log;

@@ -384,7 +384,7 @@ fn room_is_made_for_packets_of_a_case_while_they_are_written() {
     let kept = left(&store);
     assert!(kept.len() < 4 && !kept.is_empty(), "{kept:?}");
     // What has been written of them already is not counted twice.
-    let file = files.create_packets(&head.hold, CaseFormat::Pcap).unwrap();
+    let file = files.create_packets(&head.hold, CaseFormat::Pcap, false).unwrap();
     file.write_all_at(&vec![1; 2 << 20], 0).unwrap();
     keeper.enforce_limits().unwrap();
     assert_eq!(left(&store), kept);

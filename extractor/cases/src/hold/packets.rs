@@ -28,6 +28,8 @@ const TRIES_MAX: usize = 4;
 const MANIFEST_BYTES: u64 = 256 << 10;
 /// Bytes of a file beside its records, and of its manifest.
 const BESIDE_BYTES: u64 = 1 << 20;
+/// Said of a file that has no room for them.
+const SECRETS_LEFT_OUT: &str = "the TLS secrets that the store has for this time are not in the file: pcap has no room for them, and --format pcapng holds them with the packets";
 
 /// Packets to be held.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +52,9 @@ pub fn hold_packets(
 ) -> Result<(Answer, u64), HoldError> {
     let files = CaseFiles::of(extractor.store());
     files.prepare()?;
-    let query = packets.query;
+    // What could decrypt the packets would expire with their segments.
+    let query = &Query { secrets: true, ..packets.query.clone() };
+    let packets = PacketsRequest { query, ..packets };
     let asked = Asked { from: query.from, to: query.to };
     let mut least_bytes = 0;
     for _ in 0..TRIES_MAX {
@@ -59,7 +63,11 @@ pub fn hold_packets(
             return Err(HoldError::NothingAccepted(asked));
         }
         // More may have been recorded since, in a range that ends now.
-        let wanted_bytes = most(&estimate, packets.format).max(least_bytes);
+        let secrets_bytes = match packets.format {
+            CaseFormat::Pcap => 0,
+            CaseFormat::Pcapng => extractor.secrets_bytes(query),
+        };
+        let wanted_bytes = most(&estimate, packets.format).saturating_add(secrets_bytes).max(least_bytes);
         let mut head = HoldHead {
             hold: request.case.clone(),
             version: HOLD_VERSION,
@@ -154,7 +162,8 @@ fn write(
     let (store, case) = (extractor.store(), &head.hold);
     let files = CaseFiles::of(store);
     let bytes_max = wait_for_room(store, clock, reserved_bytes)?.saturating_sub(MANIFEST_BYTES);
-    let file = files.create_packets(case, format)?;
+    let has_secrets = extractor.secrets_bytes(query) > 0;
+    let file = files.create_packets(case, format, has_secrets && format == CaseFormat::Pcapng)?;
     let tally = HashTally::default();
     let output = HashingWriter::new(CaseWriter { file: &*file, offset: 0 }, &tally, Some(bytes_max));
     let output = BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, output);
@@ -162,7 +171,10 @@ fn write(
         CaseFormat::Pcap => Box::new(PcapSink::new(output)),
         CaseFormat::Pcapng => Box::new(PcapngSink::new(output)),
     };
-    let answer = extractor.extract(query, sink.as_mut(), control)?;
+    let mut answer = extractor.extract(query, sink.as_mut(), control)?;
+    if has_secrets && format == CaseFormat::Pcap {
+        answer.completeness.note(SECRETS_LEFT_OUT.to_owned());
+    }
     drop(sink);
     file.sync_all().map_err(SinkError::Io)?;
     files.finish_packets(case, format)?;

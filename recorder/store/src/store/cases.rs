@@ -9,6 +9,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::sharing::PRIVATE_FILE_MODE;
 use super::{ListedSegment, SEALED_EXTENSION, Store, at, names_in};
 use crate::files::{FileStatus, LockKind, OpenMode, StoreFile, unless_missing};
 use crate::hold::{
@@ -202,14 +203,19 @@ impl<'s> CaseFiles<'s> {
         at(&self.folder(), self.0.files.sync_folder(&self.folder()))
     }
 
-    /// Creates the file of a case's packets, under another name.
+    /// Creates the file of a case's packets, under another name. A private one stays its owner's, whoever may read the store.
     pub fn create_packets(
         &self,
         case: &CaseName,
         format: CaseFormat,
+        is_private: bool,
     ) -> Result<Box<dyn StoreFile>, StoreError> {
         let new = self.unfinished_path(case, &CasePart::Packets(format).extension());
-        at(&new, self.0.files.open(&new, OpenMode::Create))
+        let file = at(&new, self.0.files.open(&new, OpenMode::Create))?;
+        if is_private {
+            at(&new, self.0.files.set_mode(&new, PRIVATE_FILE_MODE))?;
+        }
+        Ok(file)
     }
 
     /// Gives the packets, which have been written and synced, their name.
@@ -398,7 +404,11 @@ mod tests {
         assert_eq!((read.head.as_ref(), &read.segments[..]), (Some(&head), &[held][..]));
         std::fs::write(cases.folder().join("odd name.hold"), "").unwrap();
         assert_eq!(cases.cases().unwrap(), std::slice::from_ref(&head.hold));
-        cases.create_packets(&head.hold, CaseFormat::Pcap).unwrap().write_all_at(&[1; 5000], 0).unwrap();
+        cases
+            .create_packets(&head.hold, CaseFormat::Pcap, false)
+            .unwrap()
+            .write_all_at(&[1; 5000], 0)
+            .unwrap();
         assert!(cases.packets_disk_bytes(&head.hold).unwrap() >= 5000);
         cases.finish_packets(&head.hold, CaseFormat::Pcap).unwrap();
         assert!(cases.open(&head.hold, CasePart::Packets(CaseFormat::Pcap)).unwrap().is_some());

@@ -13,11 +13,15 @@ use crate::{Store, StoreError};
 /// A folder and a file that a group may read. New files in the folder belong to its group.
 const SHARED_FOLDER_MODE: u32 = 0o2750;
 const SHARED_FILE_MODE: u32 = 0o640;
+/// A file that stays its owner's when the store is shared, and is never written again.
+pub(super) const PRIVATE_FILE_MODE: u32 = 0o400;
 /// The set-group-ID bit, by which new files in a folder belong to its group: inode(7).
 const SET_GROUP: u32 = 0o2000;
 /// Bits by which a group, and everybody, may read a folder.
 const GROUP_READS: u32 = 0o050;
 const EVERYBODY_READS: u32 = 0o005;
+/// The bits of a mode that say who may read, write and execute.
+const MODE_BITS: u32 = 0o777;
 /// The bits of a mode that chmod(2) sets.
 const ALL_BITS: u32 = 0o7777;
 
@@ -56,7 +60,7 @@ impl Readers {
 }
 
 /// Lets a group read everything that is stored now and later, and nobody else besides the owner. The audit log and
-/// TLS secrets stay the owner's. Links are not followed, except those to the store's own folders.
+/// TLS secrets, also those in a case, stay the owner's. Links are not followed, except those to the store's own folders.
 pub fn share(store: &Store, group: u32) -> Result<(), StoreError> {
     let root = store.root();
     for name in names_in(&*store.files, root)? {
@@ -78,6 +82,7 @@ fn share_all(files: &dyn Files, path: &Path, group: u32) -> Result<(), StoreErro
     // It may have been renamed or expired since the folder was read.
     let Some(found) = at(path, unless_missing(files.link_status(path)))? else { return Ok(()) };
     match found.kind {
+        FileKind::File if found.mode & MODE_BITS == PRIVATE_FILE_MODE => Ok(()),
         FileKind::File => set(files, path, &found, group, SHARED_FILE_MODE),
         FileKind::Folder => {
             for name in names_in(files, path)? {
