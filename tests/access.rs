@@ -289,12 +289,31 @@ fn a_page_trades_its_token_for_a_session() {
     assert_eq!(count(&cookie, &["--header", "Authorization: Bearer nrw_0"]).0, 401, "a token comes first");
     let with_cookie = [&trust[..], &["--header", &cookie]].concat();
     assert_eq!(service.get("/api/v1/status", &with_cookie).0, 403, "with the token's scopes");
-    let post = |origin: &str| {
-        let options = ["--header", origin, "--data", "filter=ip", "--output", "/dev/null"];
-        service.get("/api/v1/packets", &[&with_cookie[..], &options].concat()).0
+    let post = |(path, fields): (&str, &str), header: &str| {
+        let options = ["--header", header, "--data", fields, "--output", "/dev/null"];
+        service.get(path, &[&with_cookie[..], &options].concat()).0
     };
-    assert_eq!(post(&format!("Origin: {}", service.url)), 200);
-    assert_eq!(post("Origin: https://elsewhere.example"), 403);
+    let own = format!("Origin: {}", service.url);
+    for (asked, status) in [
+        (("/api/v1/packets", "filter=ip"), 200),
+        (("/api/v1/packets/count", "filter=ip"), 200),
+        (("/api/v1/packets/estimate", "filter=ip"), 200),
+        (("/api/v1/packets/hits", "hosts=10.0.0.0/8"), 200),
+        (("/api/v1/events/selection", ""), 403), // the token lacks the scope
+    ] {
+        for header in [&*own, "Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: none"] {
+            assert_eq!(post(asked, header), status, "{asked:?} {header}");
+        }
+        for header in [
+            "Origin: https://elsewhere.example",
+            "Origin: null",
+            "Sec-Fetch-Site: cross-site",
+            "Sec-Fetch-Site: same-site",
+        ] {
+            assert_eq!(post(asked, header), 403, "{asked:?} {header}");
+        }
+    }
+    assert_eq!(post(("/api/v1/packets/list", "filter=ip"), &own), 401, "a POST that there is not");
     assert_eq!(session(&["--request", "POST"]).0, 401);
     assert_eq!(session(&["--request", "POST", "--header", &cookie]).0, 401, "no session begins another");
     assert_eq!(session(&["--request", "DELETE", "--header", &cookie]).0, 204);

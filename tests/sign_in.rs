@@ -57,14 +57,14 @@ fn encoded(bytes: &[u8]) -> String {
 }
 
 /// A private key in a file.
-struct Key {
+pub struct Key {
     file: PathBuf,
     algorithm: &'static str,
     id: String,
 }
 
 impl Key {
-    fn new(folder: &Path, algorithm: &'static str, id: &str) -> Self {
+    pub fn new(folder: &Path, algorithm: &'static str, id: &str) -> Self {
         let file = folder.join(format!("{id}.pem"));
         let path = file.display().to_string();
         let kind: &[&str] = match algorithm {
@@ -129,7 +129,7 @@ impl Key {
         }
     }
 
-    fn token(&self, claims: &Value) -> String {
+    pub fn token(&self, claims: &Value) -> String {
         let header = json!({"alg": self.algorithm, "kid": self.id});
         let message =
             format!("{}.{}", encoded(header.to_string().as_bytes()), encoded(claims.to_string().as_bytes()));
@@ -150,7 +150,7 @@ struct Behaviour {
 }
 
 /// An issuer at a port of this machine.
-struct Issuer {
+pub struct Issuer {
     address: SocketAddr,
     behaviour: Arc<Mutex<Behaviour>>,
 }
@@ -184,7 +184,7 @@ fn text_of(bytes: Vec<u8>) -> String {
 }
 
 impl Issuer {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("bound");
         let behaviour = Arc::new(Mutex::new(Behaviour::default()));
@@ -197,15 +197,15 @@ impl Issuer {
         Self { address, behaviour }
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    fn publish(&self, keys: &[&Key]) {
+    pub fn publish(&self, keys: &[&Key]) {
         self.behaviour.lock().expect("unpoisoned").keys = keys.iter().map(|key| key.public()).collect();
     }
 
-    fn issue(&self, issue: impl Fn(Value) -> String + Send + 'static) {
+    pub fn issue(&self, issue: impl Fn(Value) -> String + Send + 'static) {
         self.behaviour.lock().expect("unpoisoned").issue = Some(Box::new(issue));
     }
 
@@ -660,4 +660,54 @@ fn a_trusted_proxy_names_users_and_nobody_else_does() {
         let said = text(&refused.stderr);
         assert!(refused.status.code() == Some(2) && said.contains(told), "{rights}: {said}");
     }
+}
+
+#[test]
+fn rights_of_users_and_groups_are_granted_and_revoked() {
+    let scene = Scene::new();
+    let service = scene.serve(&["--trusted-proxy", "127.0.0.1"]);
+    let token = |arguments: &[&str]| {
+        let output = run([&["token"], arguments, &["--tokens", &scene.tokens]].concat());
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let count = || {
+        let response = get(&service, COUNT, &[("X-Forwarded-User", "carol")]);
+        (response.status, response.json()["packets"].as_u64())
+    };
+    let wait_for = |wanted| {
+        let until = Instant::now() + Duration::from_secs(20);
+        while count() != wanted {
+            assert!(Instant::now() < until, "{:?}", count());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    assert_eq!(count().0, 403);
+    let own = ["--user", "carol", "--scope", "extract,flows"];
+    assert_eq!(token(&[&["grant"], &own[..], &["--filter", "udp src port 1001"]].concat()).0, Some(0));
+    wait_for((200, Some(1)));
+    // What is granted again takes the place of what was.
+    assert_eq!(token(&[&["grant"], &own[..]].concat()).0, Some(0));
+    wait_for((200, Some(PACKETS as u64)));
+    let (_, listed, _) = token(&["list"]);
+    assert!(listed.contains("user:carol  flows,extract\n"), "{listed}");
+    assert!(listed.contains("user:bob@example.com  extract  only udp src port 1001\n"), "{listed}");
+    assert!(listed.contains("group:ops  status\n") && listed.contains("script  extract"), "{listed}");
+    let (_, listed, _) = token(&["list", "--json"]);
+    let listed: Value = serde_json::from_str(&listed).expect("JSON");
+    assert_eq!((&listed["users"][1]["name"], &listed["groups"][0]["name"]), (&json!("carol"), &json!("soc")));
+    assert_eq!(token(&["revoke", "--user", "carol"]).0, Some(0));
+    wait_for((403, None));
+    for (wrong, told) in [
+        (&["revoke", "--user", "carol"][..], "the file grants nothing to the user \"carol\""),
+        (&["revoke"], "--user <NAME>|--group <NAME>"),
+        (&["grant", "--user", "a", "--group", "b", "--scope", "flows"], "cannot be used with"),
+        (&["grant", "--group", "b"], "--scope"),
+        (&["grant", "--group", "b", "--scope", "flows", "--filter", "prot 1"], "--filter: "),
+        (&["grant", "--group", "b", "--scope", "status", "--filter", "tcp"], "cannot have a filter"),
+        (&["grant", "--user", "a b", "--scope", "flows"], "not the name of a user"),
+    ] {
+        let (status, _, said) = token(wrong);
+        assert!(status == Some(2) && said.contains(told), "{wrong:?}: {said}");
+    }
+    assert!(std::fs::read_to_string(&scene.tokens).expect("a file").contains("[[token]]"));
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::conversations;
 use crate::places;
+use crate::sign_in::{Issuer, Key};
 use crate::support::packets::{Packet, tcp, write_pcap};
 use crate::support::service::Service;
 use crate::support::{done, files_below, tcpdump};
@@ -237,6 +238,15 @@ fn where_nothing_is_stored_the_page_says_what_to_run() {
     assert!(welcome.contains(&format!("netrewind import --store {store} capture.pcap")), "{welcome}");
 }
 
+/// A certificate for localhost, and its key, in files.
+fn certificate(folder: &Path) -> (String, String) {
+    let pair = rcgen::generate_simple_self_signed(vec!["localhost".into()]).expect("a certificate");
+    let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    std::fs::write(&key, pair.signing_key.serialize_pem()).expect("written");
+    std::fs::write(&certificate, pair.cert.pem()).expect("written");
+    (certificate.display().to_string(), key.display().to_string())
+}
+
 #[test]
 fn whoever_has_a_token_signs_in_and_out() {
     let Some(ui) = ui() else { return };
@@ -248,11 +258,7 @@ fn whoever_has_a_token_signs_in_and_out() {
         String::from_utf8(output).expect("a token").trim().to_owned()
     };
     let (all, flows) = (token("all", "admin"), token("flows", "flows"));
-    let pair = rcgen::generate_simple_self_signed(vec!["localhost".into()]).expect("a certificate");
-    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
-    std::fs::write(&key, pair.signing_key.serialize_pem()).expect("written");
-    std::fs::write(&certificate, pair.cert.pem()).expect("written");
-    let (certificate, key) = (certificate.display().to_string(), key.display().to_string());
+    let (certificate, key) = certificate(folder.path());
     let service = Service::start(&[
         "serve",
         "--store",
@@ -270,6 +276,49 @@ fn whoever_has_a_token_signs_in_and_out() {
     assert!(seen["copied"].as_str().unwrap_or_default().contains("Authorization: Bearer $TOKEN"), "{seen}");
     assert_eq!(seen["status"], "Not recording");
     assert_eq!(seen["flows"], 50, "{seen}");
+}
+
+#[test]
+fn whoever_has_an_account_at_an_issuer_signs_in_there() {
+    let Some(ui) = ui() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = recorded(folder.path());
+    let (tokens, secret) = (folder.path().join("tokens.toml"), folder.path().join("secret"));
+    std::fs::write(&tokens, "[[group]]\nname = \"soc\"\nscopes = [\"flows\", \"extract\"]\n")
+        .expect("written");
+    std::fs::write(&secret, "s3cret & more\n").expect("written");
+    let issuer = Issuer::start();
+    let signing = Key::new(folder.path(), "ES256", "one");
+    issuer.publish(&[&signing]);
+    // Of those who sign in the first has rights, and the second none.
+    let visits = std::sync::atomic::AtomicU32::new(0);
+    issuer.issue(move |mut claims| {
+        if visits.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0 {
+            claims["groups"] = serde_json::json!(["everybody"]);
+        }
+        signing.token(&claims)
+    });
+    let (certificate, key) = certificate(folder.path());
+    let [tokens, secret] = [&tokens, &secret].map(|path| path.to_str().expect("text"));
+    let tls = ["--tls-cert", &certificate, "--tls-key", &key];
+    let oidc = [
+        "--oidc-issuer",
+        &issuer.url(),
+        "--oidc-client-id",
+        "netrewind",
+        "--oidc-client-secret-file",
+        secret,
+    ];
+    let service =
+        Service::start(&[&["serve", "--store", &store, "--tokens", tokens], &tls[..], &oidc].concat());
+    let address = format!("https://localhost:{}/", service.address.port());
+    let seen = drive(&ui, "oidc", &address, folder.path(), &[&issuer.url()]);
+    assert_eq!(
+        (&seen["filter"], &seen["counted"]),
+        (&Value::from("tcp port 80"), &Value::from(420)),
+        "{seen}"
+    );
+    assert!(seen["refused"].as_str().unwrap_or_default().contains("alice@example.com"), "{seen}");
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::time::Duration;
 use netrewind_extractor::ViewMode;
 use netrewind_extractor::time_text::in_zone;
 use netrewind_filter::CompileLimits;
-use netrewind_http::access::{CHANCE_BYTES, Grant, Scope, TokenEntry, Tokens, TokensError};
+use netrewind_http::access::{
+    CHANCE_BYTES, Grant, RuleKind, Scope, SignInRule, TokenEntry, Tokens, TokensError,
+};
 use netrewind_store::Timestamp;
 
 use super::query::own_workers;
@@ -20,6 +22,8 @@ Examples:
   netrewind token add site-a --tokens /etc/netrewind/tokens.toml --scope extract --filter 'net 10.1.0.0/16'
   netrewind token list --tokens /etc/netrewind/tokens.toml
   netrewind token remove soc --tokens /etc/netrewind/tokens.toml
+  netrewind token grant --group soc --tokens /etc/netrewind/tokens.toml --scope extract --scope flows
+  netrewind token revoke --group soc --tokens /etc/netrewind/tokens.toml
 
 A token is printed once, on standard output; the file keeps only a hash. A running service sees changes within seconds.";
 
@@ -43,10 +47,14 @@ pub struct TokenArguments {
 enum TokenCommand {
     /// Make a token, and print it once
     Add(Box<Add>),
-    /// List the tokens of a file, without any secret
+    /// List the tokens of a file, without any secret, and the rights of users and groups
     List(ListTokens),
     /// Remove a token: it becomes invalid within seconds
     Remove(Remove),
+    /// Give rights to a user or a group whom a proxy or an issuer signs in, in place of those that they have
+    Grant(Box<GrantRights>),
+    /// Take all rights from a user or a group
+    Revoke(Revoke),
 }
 
 /// Arguments of `netrewind token list`.
@@ -76,7 +84,17 @@ struct Add {
     name: String,
     #[command(flatten)]
     file: TokensFile,
-    /// Scope of the token: status, flows, extract or admin; may be given several times
+    #[command(flatten)]
+    rights: Rights,
+    /// Time that it stays valid [default: until it is removed]
+    #[arg(long, value_name = "DURATION", value_parser = crate::arguments::duration)]
+    expires: Option<Duration>,
+}
+
+/// Rights of a token, a user or a group.
+#[derive(Debug, clap::Args)]
+struct Rights {
+    /// Scope: status, flows, extract or admin; may be given several times
     #[arg(long, value_name = "SCOPE", required = true, value_delimiter = ',')]
     scope: Vec<Scope>,
     /// A pcap-filter(7) expression that is joined to every query by AND
@@ -88,9 +106,57 @@ struct Add {
     /// Apply the filter as if packets had no VLAN tags
     #[arg(long, requires = "filter")]
     ignore_vlan: bool,
-    /// Time that it stays valid [default: until it is removed]
-    #[arg(long, value_name = "DURATION", value_parser = crate::arguments::duration)]
-    expires: Option<Duration>,
+}
+
+impl Rights {
+    fn scopes(&self) -> Vec<Scope> {
+        let mut scopes = self.scope.clone();
+        scopes.sort_unstable();
+        scopes.dedup();
+        scopes
+    }
+}
+
+/// Arguments of `netrewind token grant`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = ADD_NOTES)]
+struct GrantRights {
+    #[command(flatten)]
+    whose: Whose,
+    #[command(flatten)]
+    file: TokensFile,
+    #[command(flatten)]
+    rights: Rights,
+}
+
+/// Arguments of `netrewind token revoke`.
+#[derive(Debug, clap::Args)]
+struct Revoke {
+    #[command(flatten)]
+    whose: Whose,
+    #[command(flatten)]
+    file: TokensFile,
+}
+
+/// A user or a group.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Whose {
+    /// The user, as the proxy or the issuer names them
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// The group, likewise; of several that a user is in, the first in the file counts
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+}
+
+impl Whose {
+    fn rule(&self) -> (RuleKind, String) {
+        match (&self.user, &self.group) {
+            (Some(user), _) => (RuleKind::User, user.clone()),
+            (None, group) => (RuleKind::Group, group.clone().unwrap_or_default()),
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -112,6 +178,13 @@ pub fn run(arguments: &TokenArguments) -> Result<Outcome, Failure> {
             terminal::say(format_args!("The token {} is removed.", arguments.name));
             Ok(Outcome::Done)
         }
+        TokenCommand::Grant(arguments) => grant(arguments),
+        TokenCommand::Revoke(arguments) => {
+            let (kind, name) = arguments.whose.rule();
+            Tokens::change(&arguments.file.tokens, |tokens| tokens.revoke(kind, &name)).map_err(failure)?;
+            terminal::say(format_args!("The {} {name} has no rights any more.", kind.name()));
+            Ok(Outcome::Done)
+        }
     }
 }
 
@@ -121,20 +194,17 @@ fn add(arguments: &Add) -> Result<Outcome, Failure> {
         let ns = u64::try_from(duration.as_nanos()).ok().and_then(|ns| created.ns().checked_add(ns));
         ns.map(Timestamp).ok_or_else(|| Failure::usage("--expires: that is too long"))
     };
-    let mut scopes = arguments.scope.clone();
-    scopes.sort_unstable();
-    scopes.dedup();
+    let Rights { filter, view, ignore_vlan, .. } = &arguments.rights;
     let grant = Grant {
         name: arguments.name.clone(),
-        scopes,
-        filter: arguments.filter.trim().to_owned(),
-        view: arguments.view,
-        ignore_vlan: arguments.ignore_vlan,
+        scopes: arguments.rights.scopes(),
+        filter: filter.trim().to_owned(),
+        view: *view,
+        ignore_vlan: *ignore_vlan,
         created,
         expires: arguments.expires.map(after).transpose()?,
     };
-    let limits = CompileLimits { worker: own_workers(), ..CompileLimits::default() };
-    grant.check_filter(&limits).map_err(|error| Failure::usage(format!("--filter: {error}")))?;
+    check_filter(&grant)?;
     let chance = chance()?;
     let token =
         Tokens::change(&arguments.file.tokens, |tokens| tokens.add(grant, &chance)).map_err(failure)?;
@@ -149,37 +219,76 @@ fn add(arguments: &Add) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
+fn grant(arguments: &GrantRights) -> Result<Outcome, Failure> {
+    let (kind, name) = arguments.whose.rule();
+    let Rights { filter, view, ignore_vlan, .. } = &arguments.rights;
+    let rule = SignInRule {
+        name: name.clone(),
+        scopes: arguments.rights.scopes(),
+        filter: filter.trim().to_owned(),
+        view: *view,
+        ignore_vlan: *ignore_vlan,
+    };
+    check_filter(&rule.grant(name.clone()))?;
+    Tokens::change(&arguments.file.tokens, |tokens| tokens.grant(kind, rule)).map_err(failure)?;
+    terminal::say(format_args!("The {} {name} has these rights from now on.", kind.name()));
+    Ok(Outcome::Done)
+}
+
+/// Checks the filter of rights, which whoever asks by them would otherwise find wrong.
+fn check_filter(grant: &Grant) -> Result<(), Failure> {
+    let limits = CompileLimits { worker: own_workers(), ..CompileLimits::default() };
+    grant.check_filter(&limits).map_err(|error| Failure::usage(format!("--filter: {error}")))
+}
+
 fn list(arguments: &ListTokens) -> Result<Outcome, Failure> {
     let (now, zone) = (clock::now(), arguments::zone(&arguments.tz)?);
     let tokens = Tokens::load(&arguments.file.tokens).map_err(failure)?;
     if arguments.json {
         let grants: Vec<&Grant> = tokens.entries().iter().map(|entry| &entry.grant).collect();
-        terminal::print(terminal::object(&serde_json::json!({ "tokens": grants }))?)?;
+        let (users, groups) = (tokens.rules(RuleKind::User), tokens.rules(RuleKind::Group));
+        let all = serde_json::json!({ "tokens": grants, "users": users, "groups": groups });
+        terminal::print(terminal::object(&all)?)?;
         return Ok(Outcome::Done);
     }
     for TokenEntry { grant, .. } in tokens.entries() {
-        let scopes: Vec<&str> = grant.scopes.iter().map(|scope| scope.name()).collect();
         let expires = match grant.expires {
             None => "does not expire".to_owned(),
             Some(at) if at <= now => format!("expired {at}"),
             Some(at) => format!("expires {at}"),
         };
-        let view = match grant.view {
-            ViewMode::Inner => "",
-            ViewMode::Outer => " (of the packet as received)",
-            ViewMode::Any => " (of any packet in it)",
-        };
-        let filter = grant.joined().map(|joined| format!("  only {}{view}", joined.filter));
         let line = format!(
             "{}  {}  created {}  {expires}{}",
             grant.name,
-            scopes.join(","),
+            scope_names(grant),
             grant.created,
-            filter.unwrap_or_default()
+            filter_text(grant)
         );
         terminal::print(in_zone(&line, &zone))?;
     }
+    for kind in [RuleKind::User, RuleKind::Group] {
+        for rule in tokens.rules(kind) {
+            let grant = rule.grant(rule.name.clone());
+            let (kind, scopes) = (kind.name(), scope_names(&grant));
+            terminal::print(format_args!("{kind}:{}  {scopes}{}", grant.name, filter_text(&grant)))?;
+        }
+    }
     Ok(Outcome::Done)
+}
+
+fn scope_names(grant: &Grant) -> String {
+    let names: Vec<&str> = grant.scopes.iter().map(|scope| scope.name()).collect();
+    names.join(",")
+}
+
+/// What the filter leaves, with two blanks before it; nothing where there is none.
+fn filter_text(grant: &Grant) -> String {
+    let view = match grant.view {
+        ViewMode::Inner => "",
+        ViewMode::Outer => " (of the packet as received)",
+        ViewMode::Any => " (of any packet in it)",
+    };
+    grant.joined().map_or_else(String::new, |joined| format!("  only {}{view}", joined.filter))
 }
 
 /// Random bytes: random(4).

@@ -24,11 +24,12 @@ pub use gate::{Admission, CALLBACK_ROUTE, LOGIN_ROUTE, SESSION_ROUTE, Visit, coo
 pub use oidc::{
     IssuerRequest, IssuerWeb, LOGIN_COOKIE, LoginError, LoginStart, Oidc, OidcSettings, Verification,
 };
+pub(crate) use oidc::{user_of_claims, user_of_token};
 pub use proxy::{Network, TRUSTED_PROXIES_MAX, TrustedProxies};
 pub use sessions::set_cookie;
 pub use signed_in::SignedIn;
 pub use token::Token;
-pub use tokens::{CHANCE_BYTES, Grant, Scope, SignInRule, TokenEntry, Tokens, TokensError};
+pub use tokens::{CHANCE_BYTES, Grant, RuleKind, Scope, SignInRule, TokenEntry, Tokens, TokensError};
 
 /// True for a URL over which secrets may go: encrypted, or to this machine.
 pub fn is_safe_url(url: &str) -> bool {

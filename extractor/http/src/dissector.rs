@@ -20,7 +20,8 @@ use std::time::Duration;
 
 use netrewind_filter::StartWorker;
 
-pub use reply::{Dissection, FRAME_ID};
+pub(crate) use reply::read as read_reply;
+pub use reply::{Dissection, FIELDS_MAX, FRAME_ID, Field};
 
 /// The hidden subcommand of the dissector's process.
 pub const DISSECTOR_SUBCOMMAND: &str = "dissect-packet";

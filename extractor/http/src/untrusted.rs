@@ -3,7 +3,8 @@
 use netrewind_extractor::{AnswerLimits, Query};
 use netrewind_store::Timestamp;
 
-use crate::access::Tokens;
+use crate::access::{SignedIn, Tokens};
+use crate::dissector::Dissection;
 use crate::fields::Fields;
 use crate::parameters::{Bounds, Form, Selection};
 use crate::problem::Problem;
@@ -19,6 +20,21 @@ pub fn parameters(bytes: &[u8]) -> Result<(Query, AnswerLimits), Problem> {
     let form = Form::from_fields(&mut fields)?;
     fields.end()?;
     Ok((selection.following(form.follow.unwrap_or_default()).query(NOW)?, bounds.limits()))
+}
+
+/// The user whom a token names that a key of this set has signed, as at a sign-in by OpenID Connect; the error says what is wrong.
+pub fn user_of_token(token: &str, key_set: &str) -> Result<SignedIn, String> {
+    crate::access::user_of_token(token, key_set, NOW)
+}
+
+/// The user whom the claims of such a token name, as if its signature were right.
+pub fn user_of_claims(claims: &str) -> Result<SignedIn, String> {
+    crate::access::user_of_claims(claims, NOW)
+}
+
+/// Reads the replies of the program that takes packets apart.
+pub fn dissection(replies: &[u8]) -> Result<Dissection, String> {
+    crate::dissector::read_reply(replies)
 }
 
 /// Reads a file of tokens, and returns it as it would be written; `None` where it is refused.

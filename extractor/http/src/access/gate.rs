@@ -49,8 +49,15 @@ pub const CALLBACK_ROUTE: &str = "/oidc/callback";
 /// Routes of holds, which change the store: for administrators only.
 const HOLD_ROUTES: [&str; 2] = ["/api/v1/holds", "/api/v1/holds/{case}"];
 /// Routes whose POST only reads, as the page sends it with what is too long for an address.
-const READING_POSTS: [&str; 4] =
-    ["/api/v1/packets", "/api/v1/packets/count", "/api/v1/packets/hits", "/api/v1/events/selection"];
+const READING_POSTS: [&str; 5] = [
+    "/api/v1/packets",
+    "/api/v1/packets/count",
+    "/api/v1/packets/estimate",
+    "/api/v1/packets/hits",
+    "/api/v1/events/selection",
+];
+/// Where a page stands that sends a request: Fetch Metadata, section 2.1.
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// On every response that does not say otherwise.
 const HEADERS: [(HeaderName, &str); 6] = [
     (header::CONTENT_SECURITY_POLICY, CONTENT_POLICY),
@@ -339,7 +346,12 @@ impl Gate {
     /// True if a page of another origin has sent it, and it is not one that only reads.
     fn changes_from_elsewhere(&self, request: &Request) -> bool {
         let is_plain = matches!(*request.method(), Method::GET | Method::HEAD);
-        !is_plain && self.is_from_elsewhere(request)
+        // What has no page behind it names neither.
+        let is_told = || match request.headers().get(FETCH_SITE).map(HeaderValue::as_bytes) {
+            None | Some(b"same-origin" | b"none") => false,
+            Some(_) => !request.headers().contains_key(header::ORIGIN),
+        };
+        !is_plain && (self.is_from_elsewhere(request) || is_told())
     }
 
     /// Identifies a request by the user whom a trusted proxy names. The proxy knows its users by cookies, which browsers send by
@@ -477,6 +489,19 @@ mod tests {
             "2130706433",
         ];
         assert_eq!(foreign.iter().find(|host| is_loopback(host)), None);
+    }
+
+    /// The page sends by POST what is too long for an address, and has a session alone.
+    #[test]
+    fn every_post_that_reads_is_for_sessions() {
+        let document = serde_json::to_value(crate::openapi()).expect("a document");
+        let paths = document["paths"].as_object().expect("paths");
+        let posts =
+            paths.iter().filter(|(_, methods)| methods.get("post").is_some()).map(|(path, _)| &**path);
+        let reading: Vec<_> = posts.filter(|path| ![SESSION_ROUTE, HOLD_ROUTES[0]].contains(path)).collect();
+        let mut known = READING_POSTS;
+        known.sort_unstable();
+        assert_eq!(reading, known);
     }
 
     /// A route without an entry here would be closed to all but administrators: an oversight.

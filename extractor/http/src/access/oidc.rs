@@ -15,12 +15,14 @@ mod login;
 mod provider;
 #[cfg(test)]
 mod tests;
+mod untrusted;
 
 use std::fmt;
 
 pub use login::{LOGIN_COOKIE, LoginStart};
 pub(crate) use provider::is_safe;
 pub use provider::{LoginError, Oidc, Verification};
+pub(crate) use untrusted::{user_of_claims, user_of_token};
 
 /// Settings of OpenID Connect.
 #[derive(Clone)]

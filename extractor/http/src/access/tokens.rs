@@ -204,7 +204,7 @@ pub struct SignInRule {
 
 impl SignInRule {
     /// What it grants to a user, by their name in the audit.
-    pub(super) fn grant(&self, name: String) -> Grant {
+    pub fn grant(&self, name: String) -> Grant {
         let Self { scopes, filter, view, ignore_vlan, .. } = self.clone();
         Grant { name, scopes, filter, view, ignore_vlan, created: Timestamp::MIN, expires: None }
     }
@@ -215,6 +215,25 @@ impl SignInRule {
         let wrong =
             |error: FilterError| TokensError::Rule { name: self.name.clone(), reason: error.to_string() };
         grant.check_filter(&CompileLimits::default()).map_err(wrong)
+    }
+}
+
+/// Whose rights a rule grants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleKind {
+    /// One user's.
+    User,
+    /// Those of a group's members.
+    Group,
+}
+
+impl RuleKind {
+    /// `user` or `group`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Group => "group",
+        }
     }
 }
 
@@ -293,6 +312,14 @@ pub enum TokensError {
     /// There is none of this name.
     #[error("there is no token {0}")]
     Unknown(String),
+    /// Nothing is granted to this user or group.
+    #[error("the file grants nothing to the {kind} {name:?}")]
+    NoRule {
+        /// `user` or `group`.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
     /// Too many.
     #[error("a file holds at most {TOKENS_MAX} tokens")]
     Full,
@@ -415,6 +442,40 @@ impl Tokens {
     /// All of them, in the order in which they were added.
     pub fn entries(&self) -> &[TokenEntry] {
         &self.entries
+    }
+
+    /// The rights of users, or of groups, in the order in which they are looked up.
+    pub fn rules(&self, of: RuleKind) -> &[SignInRule] {
+        match of {
+            RuleKind::User => &self.users,
+            RuleKind::Group => &self.groups,
+        }
+    }
+
+    fn rules_mut(&mut self, of: RuleKind) -> &mut Vec<SignInRule> {
+        match of {
+            RuleKind::User => &mut self.users,
+            RuleKind::Group => &mut self.groups,
+        }
+    }
+
+    /// Grants rights to a user or a group, in place of those that it has.
+    pub fn grant(&mut self, of: RuleKind, rule: SignInRule) -> Result<(), TokensError> {
+        let rules = self.rules_mut(of);
+        match rules.iter_mut().find(|known| known.name == rule.name) {
+            Some(known) => *known = rule,
+            None => rules.push(rule),
+        }
+        self.check()
+    }
+
+    /// Takes all rights from a user or a group.
+    pub fn revoke(&mut self, of: RuleKind, name: &str) -> Result<(), TokensError> {
+        let rules = self.rules_mut(of);
+        let before = rules.len();
+        rules.retain(|rule| rule.name != name);
+        let is_gone = rules.len() < before;
+        if is_gone { Ok(()) } else { Err(TokensError::NoRule { kind: of.name(), name: name.to_owned() }) }
     }
 
     /// The rights of a user: their own, or else those of the first group in the file that they are in.

@@ -105,7 +105,7 @@ struct Node {
 }
 
 /// Reads the lines; the error says what is wrong with them.
-pub(super) fn read(text: &[u8]) -> Result<Dissection, String> {
+pub(crate) fn read(text: &[u8]) -> Result<Dissection, String> {
     let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let mut refused = None;
     for line in lines {

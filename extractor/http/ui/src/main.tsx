@@ -1,3 +1,5 @@
+// Before the address is read.
+import "./comeback";
 import { render } from "preact";
 import { Page } from "./page";
 

@@ -1,6 +1,7 @@
 // Whether the service wants a token. What is asked waits meanwhile, and is asked again once there is a session.
 
 import { signal } from "@preact/signals";
+import { keepAddress } from "./comeback";
 
 const ADDRESS = "api/v1/session";
 const BEGUN = "netrewind.session";
@@ -40,6 +41,7 @@ export async function otherSignIn(): Promise<string | null> {
 
 /** The browser leaves to sign in elsewhere, and comes back with a session. */
 export function leaveToSignIn(): void {
+  keepAddress();
   localStorage.setItem(BEGUN, "");
 }
 

@@ -43,8 +43,8 @@ pub(super) fn is_jwt(text: &str) -> bool {
     text.starts_with("ey") && text.bytes().filter(|byte| *byte == b'.').count() == 2
 }
 
-fn object(part: &str) -> Option<Map<String, Value>> {
-    match serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()? {
+fn object(text: &[u8]) -> Option<Map<String, Value>> {
+    match serde_json::from_slice(text).ok()? {
         Value::Object(object) => Some(object),
         _ => None,
     }
@@ -57,7 +57,9 @@ pub(super) fn verify(token: &str, keys: &[IssuerKey]) -> Signed {
     if token.len() > JWT_BYTES_MAX {
         return Signed::Wrong("it is too long");
     }
-    let (Some(header), Ok(signature)) = (object(head), URL_SAFE_NO_PAD.decode(signature)) else {
+    let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
+    let (Some(header), Some(signature)) = (decoded(head).and_then(|text| object(&text)), decoded(signature))
+    else {
         return Signed::Wrong("it cannot be read");
     };
     let text = |name: &str| header.get(name).and_then(Value::as_str);
@@ -76,13 +78,18 @@ pub(super) fn verify(token: &str, keys: &[IssuerKey]) -> Signed {
     if !named.any(|key| key.verifies(message, &signature)) {
         return Signed::Wrong("its signature is wrong");
     }
-    match object(body) {
-        Some(claims) => Signed::Claims(Claims(claims)),
+    match decoded(body).and_then(|text| Claims::read(&text)) {
+        Some(claims) => Signed::Claims(claims),
         None => Signed::Wrong("its claims cannot be read"),
     }
 }
 
 impl Claims {
+    /// Reads the middle part of a token; `None` for what is no object.
+    pub(super) fn read(text: &[u8]) -> Option<Self> {
+        object(text).map(Self)
+    }
+
     fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).and_then(Value::as_str)
     }
