@@ -11,10 +11,12 @@ mod functions;
 /// A function that takes any bytes, and its name.
 type NamedFunction = (&'static str, fn(&[u8]));
 
-const FUNCTIONS: [NamedFunction; 21] = [
+const FUNCTIONS: [NamedFunction; 24] = [
+    ("alert", functions::alert::read),
     ("capture_file", functions::capture_file::read),
     ("catalog", functions::catalog::read),
     ("cursor", functions::cursor::read),
+    ("dissection", functions::dissection::read),
     ("evidence", functions::evidence::read),
     ("filter", functions::filter::read),
     ("filter_text", functions::filter_text::read),
@@ -31,6 +33,7 @@ const FUNCTIONS: [NamedFunction; 21] = [
     ("remote", functions::remote::read),
     ("search_text", functions::search_text::read),
     ("segment", functions::segment::read),
+    ("sign_in", functions::sign_in::read),
     ("tokens", functions::tokens::read),
     ("tunnel", functions::tunnel::read),
 ];

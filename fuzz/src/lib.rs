@@ -1,9 +1,11 @@
 //! Functions that read bytes from outside, each with what has to hold whatever the bytes are: for libFuzzer, and for the tests, which give
 //! them the kept inputs.
 
+pub mod alert;
 pub mod capture_file;
 pub mod catalog;
 pub mod cursor;
+pub mod dissection;
 pub mod evidence;
 pub mod filter;
 pub mod filter_text;
@@ -20,5 +22,6 @@ pub mod parameters;
 pub mod remote;
 pub mod search_text;
 pub mod segment;
+pub mod sign_in;
 pub mod tokens;
 pub mod tunnel;

@@ -1,0 +1,5 @@
+//! `netrewind_fuzz::sign_in` over what libFuzzer makes up.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| netrewind_fuzz::sign_in::read(bytes));
