@@ -10,10 +10,13 @@ use fastrand::Rng;
 use serde_json::Value;
 
 use crate::hours::Scene;
+use crate::roundtrip::segments;
 use crate::support::link::{Link, logbook, wait_until};
 use crate::support::numbered;
 use crate::support::object_store::{KEYS, ObjectStore};
+use crate::support::packets::write_pcap;
 use crate::support::proxied::{Fate, Proxy};
+use crate::support::served::packet;
 use crate::support::{done, files_below, logbook_days, may_make_namespaces, netrewind, run, seed};
 
 /// Kills of a process that uploads.
@@ -369,4 +372,66 @@ fn a_recorder_uploads_behind_itself_and_goes_on_without_the_bucket() {
     upload(&text, &url);
     assert_whole(&store, &archive);
     done(["verify", "--store", &text]);
+}
+
+/// A recording of 4,000 packets in some segments, which ends with its capture.
+fn replayed(command: &mut Command, folder: &Path, url: &str) -> (PathBuf, Output) {
+    let (store, capture) = (folder.join("store"), folder.join("capture.pcap"));
+    let packets: Vec<_> = (0..4000).map(|number| packet(number, 1000)).collect();
+    fs::write(&capture, write_pcap(1, &packets)).expect("written");
+    let (capture, text) = (capture.display().to_string(), store.display().to_string());
+    let recording = ["record", "--store", &text, "--segment-bytes", "1MiB", "--replay", &capture];
+    let command = command.args(recording).args(["--replay-speed", "max", "--archive", url]);
+    (store, command.output().expect("netrewind runs"))
+}
+
+fn last_words(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn what_is_sealed_as_a_recording_ends_is_archived_by_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (archive, url) = archive_of(folder.path());
+    let (store, output) = replayed(&mut netrewind(), folder.path(), &url);
+    let said = last_words(&output);
+    assert!(output.status.success() && said.contains(&format!("Everything is in {url}")), "{said}");
+    assert!(segments(&store).len() > 2);
+    assert_whole(&store, &archive);
+    let left = run(["archive", "--store", &store.display().to_string(), "--archive", &url, "--json"]);
+    assert_eq!((left.status.code(), report(&left)["waiting_segments"].as_u64()), (Some(0), Some(0)));
+    // All that the store answers, the archive does.
+    let count = |place: [&str; 2]| done(["extract", "--count"].iter().chain(&place));
+    assert_eq!(count(["--store", &store.display().to_string()]), count(["--archive", &url]));
+    done(["verify", "--archive", &url]);
+}
+
+#[test]
+fn what_a_recording_could_not_archive_at_its_end_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let remedy = |store: &Path, url: &str| {
+        format!("netrewind archive --store {} --archive {url} --now", store.display())
+    };
+    let url = format!("file://{}/", folder.path().join("nowhere").display());
+    let (store, output) = replayed(&mut netrewind(), folder.path(), &url);
+    let said = last_words(&output);
+    assert!(output.status.success() && said.contains(&remedy(&store, &url)), "{said}");
+    let Some(server) = ObjectStore::start() else { return };
+    server.make_bucket("packets");
+    let (proxy, url) = (Proxy::before(&format!("127.0.0.1:{}", server.port)), "s3://packets/late");
+    for (fate, reason) in
+        [(Fate::Status(403), "403"), (Fate::Late(Duration::from_secs(13)), "within the 30 s")]
+    {
+        let folder = tempfile::tempdir().expect("a folder");
+        proxy.set(move |_| fate.clone());
+        let begun = Instant::now();
+        let (store, output) = replayed(with_keys(&mut netrewind(), proxy.port), folder.path(), url);
+        let (said, took) = (last_words(&output), begun.elapsed());
+        assert!(output.status.success() && said.contains(reason), "{said}");
+        assert!(said.contains(&remedy(&store, url)), "{said}");
+        assert!(took < Duration::from_secs(50), "{took:?}");
+        let sent =
+            s3(server.port, &["archive", "--store", &store.display().to_string(), "--archive", url, "--now"]);
+        assert_eq!(sent.status.code(), Some(0), "{}", last_words(&sent));
+    }
 }

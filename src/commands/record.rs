@@ -365,13 +365,21 @@ pub fn record(
     // Recording goes on while running answers end.
     server.into_iter().for_each(Server::stop);
     let summary = recorder.stop();
-    archive.into_iter().for_each(ArchiveThread::finish);
     screen.exports.stop();
     // Missing indexes and catalog hours can be built later.
     if !hurry.load(Ordering::Relaxed) {
         indexer.finish();
+        // Segments are archived with their indexes.
+        let store = &arguments.store.store;
+        let said = match archive {
+            Some(archive) => Some(archiving::finish(archive, store, &hurry)),
+            None => arguments.archiving.left(store),
+        };
+        said.iter().for_each(terminal::say);
         ipfix.into_iter().for_each(IpfixThread::finish);
         screen.exports.left_out().iter().for_each(terminal::say);
+    } else {
+        archive.into_iter().for_each(ArchiveThread::finish);
     }
     report_account(&summary, screen.notices, arguments.json)
 }

@@ -48,6 +48,8 @@ pub const LOG_INTERVAL: Duration = Duration::from_secs(60);
 pub const EXPIRY_INTERVAL: Duration = Duration::from_secs(3600);
 /// Interval after which a segment that could not be read is tried again.
 pub const FAULT_INTERVAL: Duration = Duration::from_secs(600);
+/// Time at the end of a recording for what was sealed last.
+pub const FINAL_TIME_MAX: Duration = Duration::from_secs(30);
 /// Segments whose files are sent before a piece of the logbook and their indexes are.
 pub const UNCOMMITTED_MAX: usize = 32;
 /// The least and the greatest rate that can be asked for, in bytes a second.
@@ -102,11 +104,12 @@ impl ArchiveUpload {
         threads: &dyn Threads,
     ) -> Result<ArchiveThread, ArchiveError> {
         let (stop, waker) = (Arc::new(AtomicBool::new(false)), Waker::default());
-        let mut worker = self.worker(store, logbook, clock, &stop)?;
+        let mut worker = self.worker(store, logbook, Arc::clone(&clock), &stop)?;
         worker.needs_room = true;
         let (bucket, room) = (Arc::clone(&self.bucket), Arc::clone(&self.room));
+        let (status, ending) = (Arc::clone(&self.status), Arc::clone(&worker.ending));
         let thread = threads.start("archive".into(), UPLOAD_NICENESS, &waker, Box::new(worker))?;
-        Ok(ArchiveThread { stop, waker, bucket, room, thread })
+        Ok(ArchiveThread { stop, ending, waker, bucket, room, status, clock, thread })
     }
 
     /// Uploads everything that there is, on this thread, until `stop` is set or something fails; `tell` is told of each segment.
@@ -153,6 +156,7 @@ impl ArchiveUpload {
             stop: Arc::clone(stop),
             room: Arc::clone(&self.room),
             needs_room: false,
+            ending: Arc::default(),
             clock,
             book: logbook,
             status: Arc::clone(&self.status),
@@ -177,17 +181,57 @@ impl ArchiveUpload {
 /// The thread that uploads.
 pub struct ArchiveThread {
     stop: Arc<AtomicBool>,
+    ending: Arc<Mutex<Ending>>,
     waker: Waker,
     bucket: Arc<Bucket>,
     room: Arc<Mutex<Option<Arc<dyn Room>>>>,
+    status: Arc<Mutex<ArchiveStatus>>,
+    clock: Arc<dyn Clock>,
     thread: Box<dyn RunningWorker>,
 }
 
+/// The end of uploading, once the recording has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Ending {
+    /// It goes on.
+    #[default]
+    NotYet,
+    /// What there is at the moment is looked for and sent.
+    Wanted,
+    /// It is being sent.
+    Begun,
+    /// All of it was sent, or something failed.
+    Done,
+}
+
 impl ArchiveThread {
+    /// The URL of the archive.
+    pub fn url(&self) -> String {
+        self.bucket.url().to_string()
+    }
+
     /// Sets what makes room in the store, for segments that are compressed on their way.
     pub fn set_room(&self, room: &Arc<dyn Room>) {
         *locked(&self.room) = Some(Arc::clone(room));
         self.waker.wake();
+    }
+
+    /// Sends what the recording has sealed by now, for [`FINAL_TIME_MAX`] at most and unless it is given up meanwhile, and ends.
+    /// Returns the state that it leaves. Nothing is tried twice. `wait` is called while it goes on.
+    pub fn finish_with_the_last(self, wait: &mut dyn FnMut() -> bool) -> ArchiveStatus {
+        *locked(&self.ending) = Ending::Wanted;
+        self.waker.wake();
+        let began_ns = self.clock.now().monotonic_ns;
+        let is_over = || self.clock.now().since(began_ns) >= FINAL_TIME_MAX;
+        while *locked(&self.ending) != Ending::Done && !is_over() && wait() {}
+        let (ending, status) = (Arc::clone(&self.ending), Arc::clone(&self.status));
+        self.finish();
+        let mut status = locked(&status).clone();
+        if *locked(&ending) != Ending::Done && status.trouble.is_none() {
+            let time = FINAL_TIME_MAX.as_secs();
+            status.trouble = Some(format!("not everything could be sent within the {time} s at the end"));
+        }
+        status
     }
 
     /// Ends; what is under way is given up, and left to the next process.
@@ -208,6 +252,7 @@ struct ArchiveWorker {
     room: Arc<Mutex<Option<Arc<dyn Room>>>>,
     /// True beside a recording: it waits for somebody who makes room, and for lines that are still to come.
     needs_room: bool,
+    ending: Arc<Mutex<Ending>>,
     clock: Arc<dyn Clock>,
     book: Arc<Mutex<Logbook>>,
     status: Arc<Mutex<ArchiveStatus>>,
@@ -236,6 +281,10 @@ impl Worker for ArchiveWorker {
         if self.stop.load(Ordering::Relaxed) {
             self.log(now);
             return NextTurn::Never;
+        }
+        let ending = *locked(&self.ending);
+        if ending != Ending::NotYet {
+            return self.end_turn(now, ending);
         }
         if self.needs_room && locked(&self.room).is_none() {
             return NextTurn::WhenWoken;
@@ -268,6 +317,37 @@ impl ArchiveWorker {
 
     fn is_idle(&self) -> bool {
         self.due.is_empty() && self.uncommitted.is_empty()
+    }
+
+    /// Does one thing of what remains at the end of a recording.
+    fn end_turn(&mut self, now: Now, ending: Ending) -> NextTurn {
+        let worked = match ending {
+            Ending::NotYet | Ending::Done => return NextTurn::Never,
+            Ending::Wanted => {
+                *locked(&self.ending) = Ending::Begun;
+                // Nobody writes lines about segments any more.
+                self.needs_room = false;
+                self.work_until_looked(now)
+            }
+            Ending::Begun if self.is_idle() => self.end(now).map(|()| true),
+            Ending::Begun => self.work(now, false).map(|()| false),
+        };
+        match worked {
+            Ok(false) => return NextTurn::At(now.monotonic_ns),
+            Ok(true) => {}
+            Err(error) => {
+                self.step_back(now, &error);
+            }
+        }
+        self.log(self.clock.now());
+        *locked(&self.ending) = Ending::Done;
+        NextTurn::Never
+    }
+
+    /// Looks for what is due anew; what was due before is found again.
+    fn work_until_looked(&mut self, now: Now) -> Result<bool, ArchiveError> {
+        self.due.clear();
+        self.look(now).map(|()| false)
     }
 
     /// Does one thing: sends a segment, or commits those that were sent, or looks for more.

@@ -1,9 +1,11 @@
 //! Segments that go into an archive while they are recorded.
 
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use netrewind_archive::upload::{self, ArchiveStatus, ArchiveThread, ArchiveUpload, Waiting};
+use netrewind_archive::upload::{self, ArchiveStatus, ArchiveThread, ArchiveUpload, FINAL_TIME_MAX, Waiting};
 use netrewind_archive::{ArchiveUrl, Bucket};
 use netrewind_indexer::Workplace;
 use netrewind_store::{Event, locked};
@@ -65,6 +67,12 @@ pub struct PreparedArchive {
 pub struct ArchiveState(Option<Arc<Mutex<ArchiveStatus>>>);
 
 impl ArchivingArguments {
+    /// What is said at the end if there is an archive, and it could not be opened.
+    pub fn left(&self, store: &Path) -> Option<String> {
+        let url = self.archive.as_ref()?;
+        Some(format!("What was recorded is not in {url} yet\n{}", remedy(store, &url.to_string())))
+    }
+
     /// Prepares the connection. What fails is told of, and does not keep from recording.
     pub fn prepare(&self) -> Result<PreparedArchive, Failure> {
         let ArchivePace { archive_max_age, archive_rate } = self.pace;
@@ -122,6 +130,45 @@ impl PreparedArchive {
         let (logbook, clock) = (Arc::clone(&place.logbook), Arc::clone(&place.clock));
         Ok(Some(upload.start(&place.store, logbook, clock, &*place.threads)?))
     }
+}
+
+/// Time after which it is told that what was sealed last is still being sent.
+const QUIET_TIME: Duration = Duration::from_secs(1);
+/// Interval between two looks whether that is done.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Sends what was sealed last, within [`FINAL_TIME_MAX`] and until `hurry` is set; says what is left, and how to send it.
+pub fn finish(archive: ArchiveThread, store: &Path, hurry: &AtomicBool) -> String {
+    let (url, mut looks) = (archive.url(), 0);
+    let quiet_looks = QUIET_TIME.as_millis() / LOOK_INTERVAL.as_millis();
+    let status = archive.finish_with_the_last(&mut || {
+        std::thread::sleep(LOOK_INTERVAL);
+        looks += 1;
+        if looks == quiet_looks {
+            let time = FINAL_TIME_MAX.as_secs();
+            terminal::say(format_args!(
+                "Sending what was sealed last to {url}, for at most {time} s: a second signal leaves it for later"
+            ));
+        }
+        !hurry.load(Ordering::Relaxed)
+    });
+    let ArchiveStatus { waiting, trouble, .. } = status;
+    if waiting.segments == 0 && trouble.is_none() {
+        return format!("Everything is in {url}");
+    }
+    let trouble = trouble.map_or_else(String::new, |trouble| format!(": {trouble}"));
+    let left = match waiting.segments {
+        0 => "Not everything is".to_owned(),
+        1 => format!("1 segment ({}) is not", terminal::bytes(waiting.bytes)),
+        segments => format!("{segments} segments ({}) are not", terminal::bytes(waiting.bytes)),
+    };
+    format!("{left} in {url} yet{trouble}\n{}", remedy(store, &url))
+}
+
+/// How to send what is left.
+fn remedy(store: &Path, url: &str) -> String {
+    let store = store.display();
+    format!("The next recording sends it, or: netrewind archive --store {store} --archive {url} --now")
 }
 
 impl ArchiveState {
