@@ -67,7 +67,8 @@ impl Profile {
         let unsupported = UNSUPPORTED.iter().find(|name| profile.settings.contains_key(**name));
         if let Some(setting) = unsupported.filter(|_| !profile.has_keys() && !has_others) {
             return Err(format!(
-                "profile {} in {} has {setting}, which is not supported: give it {KEY_ID} and {SECRET}, or set AWS_ACCESS_KEY_ID, or use a role of the machine",
+                "profile {} in {} has {setting}, which is not supported: give it {KEY_ID} and {SECRET}, or set AWS_ACCESS_KEY_ID, as \
+                 `aws configure export-credentials --format env` prints them for as long as they are valid, or use a role of the machine",
                 profile.name,
                 profile.files()
             ));
