@@ -23,6 +23,9 @@ const ETHERNET: u32 = 1;
 /// The hours of [`packets`].
 const HOURS: [&str; 3] = ["2026-11-22T09", "2026-11-22T10", "2026-11-22T11"];
 
+/// DuckDB's extension for object stores, of the version that `scripts/engines` installs.
+const HTTPFS: &str = "duckdb_extension_httpfs/extensions/v1.5.5/httpfs.duckdb_extension";
+
 /// Python with DuckDB, where `scripts/engines` has installed it.
 fn duckdb() -> Option<PathBuf> {
     let target = Path::new(env!("CARGO_BIN_EXE_netrewind")).ancestors().nth(2).expect("the target folder");
@@ -40,9 +43,15 @@ fn duckdb() -> Option<PathBuf> {
 
 /// Rows of a question to DuckDB, as JSON.
 fn ask(python: &Path, question: &str) -> Vec<Value> {
-    let program =
-        "import duckdb, sys\nfor row in duckdb.connect().execute(sys.argv[1]).fetchall(): print(row[0])";
-    let output = Command::new(python).args(["-c", program, question]).output().expect("python runs");
+    ask_after(python, "", question)
+}
+
+/// Rows of a question, after some statements.
+fn ask_after(python: &Path, statements: &str, question: &str) -> Vec<Value> {
+    let program = "import duckdb, sys\nopened = duckdb.connect()\nopened.execute(sys.argv[1])\n\
+        for row in opened.execute(sys.argv[2]).fetchall(): print(row[0])";
+    let output =
+        Command::new(python).args(["-c", program, statements, question]).output().expect("python runs");
     assert!(output.status.success(), "{question}: {}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).expect("text");
     text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
@@ -361,6 +370,33 @@ fn tables_go_into_a_bucket_as_into_a_folder() {
     assert!(below(&into) == below(&fetched.join("nr")), "the same bytes again");
     let (code, said) = to_bucket(1);
     assert!(code == Some(3) && said.contains("check the network"), "{said}");
+    // DuckDB reads them there, with its extension.
+    let Some(python) = duckdb() else { return };
+    let tool = python.ancestors().nth(2).expect("its folder");
+    let extension = files_below(&tool.join("lib")).into_iter().find(|path| path.ends_with(HTTPFS));
+    let Some(extension) = extension else {
+        eprintln!("skipped: DuckDB's extension httpfs is not installed (scripts/engines)");
+        return;
+    };
+    let keys: std::collections::HashMap<_, _> = KEYS.into_iter().collect();
+    let statements = format!(
+        "LOAD '{}'; CREATE SECRET (TYPE s3, KEY_ID '{}', SECRET '{}', ENDPOINT '127.0.0.1:{}', URL_STYLE 'path', USE_SSL false)",
+        extension.display(),
+        keys["AWS_ACCESS_KEY_ID"],
+        keys["AWS_SECRET_ACCESS_KEY"],
+        server.port
+    );
+    let of = |place: &str| {
+        format!(
+            "SELECT to_json(t) FROM (SELECT recorder, date, hour, server_port, count(*) AS rows, \
+             sum(client_bytes + server_bytes) AS bytes \
+             FROM read_parquet('{place}/flows/v1/*/*/*/*.parquet', hive_partitioning = true) \
+             WHERE date = '2026-11-22' GROUP BY ALL ORDER BY ALL) t"
+        )
+    };
+    let there = ask_after(&python, &statements, &of("s3://tables/nr"));
+    assert!(!there.is_empty());
+    assert_eq!(there, ask(&python, &of(&into.display().to_string())));
 }
 
 #[test]
