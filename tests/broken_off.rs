@@ -237,7 +237,7 @@ fn impatient(store: &str, tls: Option<TlsFiles>) -> (Arc<HttpService>, Server) {
     let admission =
         Admission { authenticator: None, proxies: None, is_encrypted: tls.is_some(), origins: Vec::new() };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let routes = router(Arc::clone(&service), admission);
+    let routes = router(Arc::clone(&service), admission, false);
     let server = Server::start(Arc::clone(&service), routes, vec![listener], tls).expect("it starts");
     (service, server)
 }

@@ -11,6 +11,7 @@ mod archive_clouds;
 mod archive_cluster;
 mod archive_faults;
 mod archive_reading;
+mod archive_serving;
 mod breakdown;
 mod broken_off;
 mod catalog;

@@ -46,7 +46,7 @@ pub use extract::hint::{HINT_TIME_MAX, hint_time};
 pub use history::archive_overview::ArchiveOverview;
 pub use history::overview::{CatalogOverview, HeldOverview, InterfaceOverview, Overview, SegmentOverview};
 pub use history::overview_cache::OverviewCache;
-pub use memory::ANSWERS_BYTES_MAX;
+pub use memory::{ANSWERS_BYTES_MAX, Memory};
 pub use netrewind_store::time::Span;
 pub use packet_context::{CONTEXT_BYTES_MAX, CONTEXT_PACKETS_MAX, PacketContext, packet_context};
 pub use plan::tunnel_terms::TunnelDemands;

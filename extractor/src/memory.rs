@@ -32,7 +32,7 @@ const LOOKS_IN_TURN_MAX: u32 = 250;
 
 /// The memory.
 #[derive(Clone, Debug)]
-pub(crate) struct Memory(Arc<SharedMemory>);
+pub struct Memory(Arc<SharedMemory>);
 
 #[derive(Debug)]
 struct SharedMemory {
@@ -88,7 +88,8 @@ struct Waiter<'m> {
 }
 
 impl Memory {
-    pub(crate) fn new(bytes_max: u64) -> Self {
+    /// Of so many bytes.
+    pub fn new(bytes_max: u64) -> Self {
         Self(Arc::new(SharedMemory { bytes_max, state: Mutex::default(), changed: Condvar::new() }))
     }
 

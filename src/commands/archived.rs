@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use netrewind_archive::{ArchiveReader, ArchiveUrl, Bucket, CACHE_BYTES_MAX, CacheFolder, CloudEnvironment};
+use netrewind_extractor::{Extractor, Memory, Options};
+use netrewind_http::{FoundRecorder, RecorderFinder};
 use netrewind_store::Store;
 use netrewind_store::clock::{Clock, SystemClock};
 use netrewind_store::files::{Files, SystemFiles};
@@ -57,6 +59,49 @@ pub enum PreparedStore {
     Local(Store),
     /// An archive, with a folder or without one.
     Archived(PreparedArchive),
+}
+
+/// A store by its id, or the reason why it cannot be read.
+pub type NamedStore = (String, Result<Store, Failure>);
+
+/// What a service answers from.
+pub enum ServedStores {
+    /// One store.
+    One(Store),
+    /// The stores of an archive.
+    Several(PreparedArchive),
+}
+
+/// Recorders of an archive, for a service.
+pub struct ArchivedRecorders {
+    archive: PreparedArchive,
+    options: Options,
+}
+
+impl ArchivedRecorders {
+    /// Those of this archive; their answers share one memory.
+    pub fn new(archive: PreparedArchive, options: Options) -> Self {
+        let memory = Some(Memory::new(options.answers_bytes_max));
+        Self { archive, options: Options { memory, ..options } }
+    }
+}
+
+impl RecorderFinder for ArchivedRecorders {
+    fn ids(&self) -> Result<Vec<String>, String> {
+        self.archive.reader.stores()
+    }
+
+    fn open(&self, ids: &[String]) -> Vec<FoundRecorder> {
+        let found = |(id, store): NamedStore| {
+            let extractor = store.map(|store| Extractor::new(store, self.options.clone()));
+            FoundRecorder { id, extractor: extractor.map_err(|failure| failure.text()) }
+        };
+        self.archive.open_stores(ids).into_iter().map(found).collect()
+    }
+}
+
+fn failed(reason: String) -> Failure {
+    Failure::Failed(anyhow::anyhow!("{reason}"))
 }
 
 /// An archive that is to be read.
@@ -142,25 +187,24 @@ impl PreparedStore {
         }
     }
 
-    /// Its stores, opened behind the walls.
-    pub fn open(self) -> Result<Vec<Store>, Failure> {
+    /// Its stores by their ids, opened behind the walls, each unless it cannot be read.
+    pub fn open(self) -> Result<Vec<NamedStore>, Failure> {
         match self {
-            Self::Local(store) => Ok(vec![store]),
+            Self::Local(store) => Ok(vec![(store.identity().id.clone(), Ok(store))]),
             Self::Archived(archive) => archive.open(),
         }
     }
 
-    /// The same, where only one can be read at a time.
-    pub fn open_one(self) -> Result<Store, Failure> {
-        let mut stores = self.open()?;
-        if stores.len() > 1 {
-            let ids: Vec<&str> = stores.iter().map(|store| store.identity().id.as_str()).collect();
-            return Err(Failure::usage(format!(
-                "the archive has several recorders, and this command reads one: name it with --recorder: {}",
-                ids.join(", ")
-            )));
+    /// What a service answers from, found behind the walls.
+    pub fn open_to_serve(self) -> Result<ServedStores, Failure> {
+        let archive = match self {
+            Self::Local(store) => return Ok(ServedStores::One(store)),
+            Self::Archived(archive) => archive,
+        };
+        match &archive.ids()?[..] {
+            [id] => archive.open_store(id).map(ServedStores::One),
+            _ => Ok(ServedStores::Several(archive)),
         }
-        stores.pop().ok_or_else(|| Failure::usage("there is no store"))
     }
 
     /// The store in a folder, if there is one.
@@ -190,45 +234,58 @@ impl PreparedArchive {
         self.reader.url()
     }
 
-    /// The stores of the recorders that are asked.
-    pub fn open(&self) -> Result<Vec<Store>, Failure> {
-        let failed = |reason: String| Failure::Failed(anyhow::anyhow!("{reason}"));
-        let ids = match (&self.local, &self.recorder) {
-            (Some(store), Some(id)) if *id != store.identity().id => {
-                return Err(Failure::usage(format!(
-                    "--recorder: the store in --store is that of another recorder, {}: leave one of the two out",
-                    store.identity().id
-                )));
-            }
-            (Some(store), _) => vec![store.identity().id.clone()],
-            (None, Some(id)) => vec![id.clone()],
-            (None, None) => {
-                // Those that were there the last time are opened meanwhile.
-                let before = self.reader.stores_before();
-                let (stores, opened) = std::thread::scope(|scope| {
-                    let stores = scope.spawn(|| self.reader.stores());
-                    let opened = self.open_stores(&before);
-                    (stores.join().unwrap_or_else(|_| Err("a thread has failed".to_owned())), opened)
-                });
-                let stores = stores.map_err(failed)?;
-                if stores == before && !stores.is_empty() {
-                    return opened;
-                }
-                stores
-            }
-        };
+    /// The id of the recorder that is named, by itself or by its store.
+    fn named(&self) -> Result<Option<String>, Failure> {
+        match (&self.local, &self.recorder) {
+            (Some(store), Some(id)) if *id != store.identity().id => Err(Failure::usage(format!(
+                "--recorder: the store in --store is that of another recorder, {}: leave one of the two out",
+                store.identity().id
+            ))),
+            (Some(store), _) => Ok(Some(store.identity().id.clone())),
+            (None, named) => Ok(named.clone()),
+        }
+    }
+
+    /// The ids of the recorders that are asked; at least one.
+    fn ids(&self) -> Result<Vec<String>, Failure> {
+        match self.named()? {
+            Some(id) => Ok(vec![id]),
+            None => self.reader.stores().map_err(failed).and_then(|ids| self.some(ids)),
+        }
+    }
+
+    fn some(&self, ids: Vec<String>) -> Result<Vec<String>, Failure> {
         if ids.is_empty() {
             return Err(failed(format!("{}: there is no recorder in the archive", self.url())));
         }
-        self.open_stores(&ids)
+        Ok(ids)
+    }
+
+    /// The stores of the recorders that are asked, each unless it cannot be read.
+    pub fn open(&self) -> Result<Vec<NamedStore>, Failure> {
+        if let Some(id) = self.named()? {
+            return Ok(self.open_stores(&[id]));
+        }
+        // Those that were there the last time are opened meanwhile.
+        let before = self.reader.stores_before();
+        let (ids, opened) = std::thread::scope(|scope| {
+            let ids = scope.spawn(|| self.reader.stores());
+            let opened = self.open_stores(&before);
+            (ids.join().unwrap_or_else(|_| Err("a thread has failed".to_owned())), opened)
+        });
+        let ids = self.some(ids.map_err(failed)?)?;
+        Ok(if ids == before { opened } else { self.open_stores(&ids) })
     }
 
     /// Opens stores, all at once.
-    fn open_stores(&self, ids: &[String]) -> Result<Vec<Store>, Failure> {
+    fn open_stores(&self, ids: &[String]) -> Vec<NamedStore> {
         std::thread::scope(|scope| {
-            let opening: Vec<_> = ids.iter().map(|id| scope.spawn(|| self.open_store(id))).collect();
-            let failed = || Err(Failure::Failed(anyhow::anyhow!("a thread has failed")));
-            opening.into_iter().map(|store| store.join().unwrap_or_else(|_| failed())).collect()
+            let opening: Vec<_> = ids.iter().map(|id| (id, scope.spawn(|| self.open_store(id)))).collect();
+            let broken = || Err(failed("a thread has failed".to_owned()));
+            let opened = |(id, store): (&String, std::thread::ScopedJoinHandle<'_, _>)| {
+                (id.clone(), store.join().unwrap_or_else(|_| broken()))
+            };
+            opening.into_iter().map(opened).collect()
         })
     }
 

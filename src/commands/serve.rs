@@ -14,13 +14,13 @@ use netrewind_http::dissector::Dissector;
 use netrewind_http::geoip::GeoDatabase;
 use netrewind_http::metrics::ProcessMeter;
 use netrewind_http::tls::TlsFiles;
-use netrewind_http::{Server, Service, ServiceLimits, router, with_mcp};
+use netrewind_http::{Server, Service, ServiceLimits, router};
 use netrewind_store::Store;
 use netrewind_store::clock::{Clock, SystemClock};
 use netrewind_store::store::CaseFiles;
 
 use super::access::AccessArguments;
-use super::archived::{PreparedStore, StoredArguments};
+use super::archived::{ArchivedRecorders, PreparedStore, ServedStores, StoredArguments};
 use super::dissect_packet::own_dissector;
 use super::keys;
 use super::query::{options, own_workers};
@@ -45,7 +45,7 @@ Examples:
   curl -fOJ 'http://127.0.0.1:8640/api/v1/packets?from=5m+ago&filter=icmp'
   curl 'http://127.0.0.1:8640/api/v1/packets/count?from=2h+ago&filter=icmp'
 
-  netrewind serve --archive s3://packets/office --no-audit
+  netrewind serve --archive s3://packets/office --no-audit       # several recorders: each below /recorders/ID/
 
   netrewind serve --store /data/nr --listen 0.0.0.0:8640 --tls-cert cert.pem --tls-key key.pem --tokens tokens.toml
   curl --cacert cert.pem -H 'Authorization: Bearer nrw_...' -fOJ 'https://nr.example:8640/api/v1/packets?from=5m+ago'
@@ -244,6 +244,11 @@ impl PreparedService<'_> {
 
     /// Starts serving the store.
     pub fn start(self, store: Store) -> Result<Server, Failure> {
+        self.start_with(ServedStores::One(store))
+    }
+
+    /// Starts serving one store, or the recorders of an archive.
+    fn start_with(self, stores: ServedStores) -> Result<Server, Failure> {
         let Self {
             arguments,
             clock,
@@ -258,11 +263,23 @@ impl PreparedService<'_> {
             process,
             holds_refused,
         } = self;
-        let audit = audit.map_or_else(|| arguments.access.audit_in(&store), |audit| Ok(Some(audit)))?;
+        let audit = match (audit, &stores) {
+            (None, ServedStores::One(store)) => arguments.access.audit_in(store)?,
+            (audit, _) => audit,
+        };
         let audit = audit.map(Audit::start).transpose()?;
-        let extractor = Arc::new(Extractor::new(store, options));
+        let limits = ServiceLimits::default();
+        let service = match stores {
+            ServedStores::One(store) => {
+                Service::new(Arc::new(Extractor::new(store, options)), clock, limits, audit)
+            }
+            ServedStores::Several(archive) => {
+                let recorders = Box::new(ArchivedRecorders::new(archive, options));
+                Service::of_several(recorders, clock, limits, audit)
+            }
+        };
         let service = Arc::new(
-            Service::new(extractor, clock, ServiceLimits::default(), audit)
+            service
                 .with_geo_database(database)
                 .with_signer(signer)
                 .with_dissector(dissector)
@@ -270,8 +287,8 @@ impl PreparedService<'_> {
                 .refusing_holds(holds_refused),
         );
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let routes = router(Arc::clone(&service), admission);
-        let routes = if arguments.mcp { with_mcp(routes) } else { routes };
+        service.find_recorders();
+        let routes = router(Arc::clone(&service), admission, arguments.mcp);
         let server = Server::start(service, routes, listeners, tls)?;
         for address in server.addresses() {
             terminal::say(format_args!("Answering on {scheme}://{address}/ (API: /openapi.json)"));
@@ -322,7 +339,7 @@ pub fn run(arguments: &ServeArguments, settings: &Settings) -> Result<Outcome, F
     let walls = settings.file.iter().fold(walls, |walls, file| walls.reading_anew(file));
     let raised = walls.keeping(KeptCapabilities::files_if_needed()).raise();
     let mut running = RunningSettings::new(settings);
-    let server = service.start(stored.open_one()?)?;
+    let server = service.start_with(stored.open_to_serve()?)?;
     terminal::say(raised);
     let mut manager = Manager::new();
     manager.ready("answering");

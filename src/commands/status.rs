@@ -43,7 +43,18 @@ pub fn run(arguments: &StatusArguments) -> Result<Outcome, Failure> {
     let store = StoredArguments { store, archive }.prepare()?;
     store.walls().raise().say_gaps();
     let mut outcome = Outcome::Done;
-    for store in store.open()? {
+    let stores = store.open()?;
+    let is_sole = stores.len() == 1;
+    for (id, store) in stores {
+        let store = match store {
+            Ok(store) => store,
+            Err(failure) if is_sole => return Err(failure),
+            Err(failure) => {
+                outcome = Outcome::Incomplete;
+                terminal::say(format_args!("{id}: {}", failure.text()));
+                continue;
+            }
+        };
         let overview = Overview::of(&store, clock::now())?;
         if arguments.json {
             terminal::print(terminal::object(&overview)?)?;

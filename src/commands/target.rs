@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use netrewind_client::{Access, RecorderFlows, Remote, RemoteError};
+use netrewind_client::{Access, RecorderEstimate, RecorderFlows, Remote, RemoteError};
 use netrewind_extractor::flows::{FlowQuery, FlowSummary, Search, SummaryQuery};
 use netrewind_extractor::{
     Answer, Control, Estimate, ExtractError, Extractor, FollowClock, Hint, Options, Query, Sink, SinkError,
@@ -239,7 +239,7 @@ impl QueryTarget {
             }
             Self::Archived(target) => target.estimate(query, control),
             Self::Remote(remote) => {
-                let (bounds, troubles) = remote.estimate(query, control)?;
+                let RecorderEstimate { bounds, troubles, .. } = remote.estimate(query, control)?;
                 Ok(TargetEstimate { bounds, troubles })
             }
         }
@@ -263,12 +263,17 @@ impl ArchivedTarget {
         if let Some(opened) = self.opened.get() {
             return Ok(opened);
         }
-        let stores = self.archive.open().map_err(NoAnswer::Because)?;
-        let mut extractors: Vec<Extractor> =
-            stores.into_iter().map(|store| Extractor::new(store, self.options.clone())).collect();
-        let opened = match extractors.len() {
-            1 => OpenedArchive::One(Box::new(extractors.swap_remove(0))),
-            _ => OpenedArchive::Several(Remote::of_stores(extractors)),
+        let mut stores = self.archive.open().map_err(NoAnswer::Because)?;
+        let extractor = |store| Extractor::new(store, self.options.clone());
+        let opened = match stores.len() {
+            1 => {
+                let (_, store) = stores.swap_remove(0);
+                OpenedArchive::One(Box::new(extractor(store.map_err(NoAnswer::Because)?)))
+            }
+            _ => OpenedArchive::Several(Remote::of_stores(stores.into_iter().map(|(id, store)| {
+                let extractor = store.map(|store| Arc::new(extractor(store)));
+                (id, extractor.map_err(|failure| failure.text()))
+            }))),
         };
         Ok(self.opened.get_or_init(|| opened))
     }
@@ -305,7 +310,10 @@ impl ArchivedTarget {
     fn estimate(&self, query: &Query, control: &mut dyn Control) -> Result<TargetEstimate, NoAnswer> {
         let (bounds, troubles) = match self.opened()? {
             OpenedArchive::One(extractor) => (extractor.estimate_with(query, control)?, Vec::new()),
-            OpenedArchive::Several(remote) => remote.estimate(query, control)?,
+            OpenedArchive::Several(remote) => {
+                let RecorderEstimate { bounds, troubles, .. } = remote.estimate(query, control)?;
+                (bounds, troubles)
+            }
         };
         Ok(TargetEstimate { bounds, troubles })
     }

@@ -103,7 +103,18 @@ fn verify_store(folder: &Path, arguments: &VerifyArguments, form: &ReportForm) -
 fn verify_archive(archive: &PreparedArchive, form: &ReportForm) -> Result<Outcome, Failure> {
     archive.walls().raise().say_gaps();
     let mut outcome = Outcome::Done;
-    for store in archive.open()? {
+    let stores = archive.open()?;
+    let is_sole = stores.len() == 1;
+    for (id, store) in stores {
+        let store = match store {
+            Ok(store) => store,
+            Err(failure) if is_sole => return Err(failure),
+            Err(failure) => {
+                outcome = Outcome::Incomplete;
+                terminal::say(format_args!("{id}: {}", failure.text()));
+                continue;
+            }
+        };
         if !form.json {
             terminal::print(store.root().display())?;
         }

@@ -25,5 +25,5 @@ mod web;
 pub use connection::Access;
 pub use error::RemoteError;
 pub use flows::RecorderFlows;
-pub use remote::{RecorderStatus, Remote};
+pub use remote::{RecorderEstimate, RecorderStatus, Remote};
 pub use web::WebClient;

@@ -23,8 +23,9 @@ use crate::error::{RemoteError, Trouble, none_answered};
 use crate::pcapng_stream::{Block, RemotePacket};
 use crate::recorder::AskedRecorder;
 
-/// Pieces of an answer that wait, for each recorder: a piece has some tens of kilobytes.
-const PIECES_MAX: usize = 32;
+/// Pieces of an answer that wait, for all recorders together and for each at least: a piece has some tens of kilobytes.
+const PIECES_MAX: usize = 64;
+const PIECES_MIN: usize = 2;
 /// Bytes of TLS secrets that are taken from a recorder; it gives as many at most.
 const SECRETS_BYTES_MAX: usize = 64 << 20;
 /// Number of packets between two checks for cancellation.
@@ -165,7 +166,7 @@ impl<'r> Merge<'r> {
         questions: &Questions<'_>,
     ) -> Self {
         let source = |recorder: &AskedRecorder| {
-            let (sender, pieces) = mpsc::channel(PIECES_MAX);
+            let (sender, pieces) = mpsc::channel((PIECES_MAX / recorders.len().max(1)).max(PIECES_MIN));
             recorder.start(runtime, questions.asked, questions.fields, sender);
             Source {
                 name: recorder.name().to_owned(),
@@ -224,6 +225,12 @@ impl<'r> Merge<'r> {
                 self.secrets.drain(..).try_for_each(|key_log| sink.secrets(&key_log))?;
             }
             self.stop_where_one_has_stopped();
+            if let Some(limit) = control.cut() {
+                if !has_begun {
+                    return Err(RemoteError::Cancelled);
+                }
+                self.limit_reached = self.limit_reached.or(Some(limit));
+            }
             if clock.is_some()
                 && self.query.limits.packets.is_some_and(|limit| self.progress.packets >= limit)
             {

@@ -1,13 +1,14 @@
 //! Recorders that are asked together.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use netrewind_extractor::flows::{FlowQuery, FlowSummary, SummaryQuery};
 use netrewind_extractor::lists::{EVE_WINDOW, EventList};
 use netrewind_extractor::{
-    Answer, AnswerLimits, Completeness, Control, CountSink, DedupWindow, Estimate, Extractor, FollowClock,
-    Hint, Overview, Query, RecorderCompleteness, Sink, ViewMode,
+    Answer, AnswerLimits, Asked, Completeness, Control, CountSink, DedupWindow, Estimate, Extractor,
+    FollowClock, Hint, Overview, Query, RecorderCompleteness, Sink, ViewMode,
 };
 use netrewind_store::Timestamp;
 use serde_json::{Map, Value, json};
@@ -38,6 +39,36 @@ pub struct RecorderStatus {
     pub overview: Result<Box<Overview>, String>,
 }
 
+/// Bounds of the answers of recorders together.
+#[derive(Clone, Debug)]
+pub struct RecorderEstimate {
+    /// The bounds of those that answered.
+    pub bounds: Estimate,
+    /// Completeness of each, as known before reading.
+    pub completeness: Completeness,
+    /// A message for each that did not answer.
+    pub troubles: Vec<String>,
+}
+
+impl Drop for Remote {
+    /// A runtime must not wait for its threads where a task lets go of the last use.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Set once nobody waits for what is asked.
+#[derive(Default)]
+struct GivenUp(Arc<AtomicBool>);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Remote {
     /// Recorders at these addresses, as `https://recorder:8640`. Nothing is asked yet, and no thread started.
     pub fn new(urls: &[String], access: &Access) -> Result<Self, RemoteError> {
@@ -48,17 +79,20 @@ impl Remote {
         Ok(Self { runtime: OnceLock::new(), recorders })
     }
 
-    /// Recorders whose stores are read here.
-    pub fn of_stores(extractors: Vec<Extractor>) -> Self {
-        let recorders = extractors.into_iter().map(StoredRecorder::new).map(AskedRecorder::Stored).collect();
-        Self { runtime: OnceLock::new(), recorders }
+    /// Recorders whose stores are read here, by their ids; or the reasons why they cannot be.
+    pub fn of_stores(extractors: impl IntoIterator<Item = (String, Result<Arc<Extractor>, String>)>) -> Self {
+        let asked = |(name, extractor)| match extractor {
+            Ok(extractor) => AskedRecorder::Stored(StoredRecorder::new(name, extractor)),
+            Err(trouble) => AskedRecorder::Unreadable { name, trouble },
+        };
+        Self { runtime: OnceLock::new(), recorders: extractors.into_iter().map(asked).collect() }
     }
 
     /// TCP ports of the recorders.
     pub fn ports(&self) -> Vec<u16> {
         let port = |recorder: &AskedRecorder| match recorder {
             AskedRecorder::Distant(connection) => Some(connection.port),
-            AskedRecorder::Stored(_) => None,
+            AskedRecorder::Stored(_) | AskedRecorder::Unreadable { .. } => None,
         };
         self.recorders.iter().filter_map(port).collect()
     }
@@ -126,13 +160,15 @@ impl Remote {
         Ok(answer)
     }
 
-    /// Bounds the number of packets. Also returns a message for each recorder that did not answer.
+    /// Bounds the number of packets.
     pub fn estimate(
         &self,
         query: &Query,
         control: &mut dyn Control,
-    ) -> Result<(Estimate, Vec<String>), RemoteError> {
+    ) -> Result<RecorderEstimate, RemoteError> {
         let (mut total, mut troubles) = (Estimate::default(), Vec::new());
+        let mut completeness =
+            Completeness { asked: Asked { from: query.from, to: query.to }, ..Completeness::default() };
         for (name, found) in self.look_up(&Question::Estimate, query, control)? {
             let number = |member: &str| found.get(member).and_then(Value::as_u64).unwrap_or_default();
             total.add(&Estimate {
@@ -141,7 +177,14 @@ impl Remote {
                 bytes_max: number("bytes_max"),
                 segments: number("segments"),
             });
-            troubles.extend(trouble_in(&found).map(|trouble| format!("{name}: {trouble}")));
+            if let Some(trouble) = trouble_in(&found) {
+                troubles.push(format!("{name}: {trouble}"));
+                completeness.recorders.push(RecorderCompleteness::lacking(name, trouble));
+                continue;
+            }
+            let told = found.get("completeness").cloned().unwrap_or_default();
+            let told: Completeness = read(&name, told)?;
+            completeness.recorders.push(RecorderCompleteness::of(name, &told));
         }
         if let Some(limit) = query.limits.packets {
             total.packets_max = total.packets_max.min(limit);
@@ -150,7 +193,7 @@ impl Remote {
         if self.dedup_here(query).is_some() {
             total.packets_min = total.packets_min.min(1); // the first packet is no duplicate
         }
-        Ok((total, troubles))
+        Ok(RecorderEstimate { bounds: total, completeness, troubles })
     }
 
     /// The window of duplicates, if they are removed here: a single recorder does that itself, several see only their own packets.
@@ -219,7 +262,9 @@ impl Remote {
             _ => fields(&asked),
         };
         question.add_to(&mut fields);
-        let ask = |recorder: &AskedRecorder| recorder.look_up(runtime, question, &asked, &fields);
+        let given_up = GivenUp::default();
+        let ask =
+            |recorder: &AskedRecorder| recorder.look_up(runtime, question, &asked, &fields, &given_up.0);
         let tasks: Vec<_> = self.recorders.iter().map(ask).collect();
         let (mut found, mut troubles) = (Vec::new(), Vec::new());
         for (recorder, mut task) in self.recorders.iter().zip(tasks) {

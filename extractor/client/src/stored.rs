@@ -2,12 +2,14 @@
 
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use netrewind_extractor::flows::{FlowQuery, Search, SummaryQuery};
 use netrewind_extractor::{
-    Answer, AnswerPacket, AnswerRecords, Control, ExtractError, Extractor, Interface, NoControl, PcapngSink,
-    Preface, Query, Sink, SinkError, Wants,
+    Answer, AnswerPacket, AnswerRecords, Completeness, Control, Estimate, ExtractError, Extractor, Interface,
+    PcapngSink, Preface, Query, Sink, SinkError, Wants,
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Sender;
@@ -36,6 +38,23 @@ impl Control for WhileHeard<'_> {
     fn cancelled(&self) -> bool {
         self.0.is_closed()
     }
+}
+
+/// Ends an answer once it is given up.
+struct UntilGivenUp(Arc<AtomicBool>);
+
+impl Control for UntilGivenUp {
+    fn cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Bounds of an answer, as a recorder over HTTP tells them.
+#[derive(Serialize)]
+struct BoundedAnswer {
+    #[serde(flatten)]
+    estimate: Estimate,
+    completeness: Completeness,
 }
 
 /// Makes pieces of a pcapng file.
@@ -115,8 +134,8 @@ fn trouble(error: ExtractError) -> Trouble {
 }
 
 impl StoredRecorder {
-    pub(super) fn new(extractor: Extractor) -> Self {
-        Self { name: extractor.store().identity().id.clone(), extractor: Arc::new(extractor) }
+    pub(super) fn new(name: String, extractor: Arc<Extractor>) -> Self {
+        Self { name, extractor }
     }
 
     /// Starts an answer, whose pieces come as fast as they are taken.
@@ -134,29 +153,34 @@ impl StoredRecorder {
         }
     }
 
-    /// Answers with one object, as a recorder over HTTP does.
+    /// Answers with one object, as a recorder over HTTP does, unless it is given up.
     pub(super) fn look_up(
         &self,
         runtime: &Runtime,
         question: Question,
         query: Query,
+        given_up: Arc<AtomicBool>,
     ) -> JoinHandle<Result<Value, Trouble>> {
         let extractor = Arc::clone(&self.extractor);
         runtime.spawn_blocking(move || {
+            let control = &mut UntilGivenUp(given_up);
             let silent = |error: &dyn std::fmt::Display| Trouble::Silent(error.to_string());
             let search = |query: &Query| query.search.as_deref().map(str::parse::<Search>).transpose();
             let search = search(&query).map_err(|error| Trouble::Wrong(error.to_string()))?;
             let unsearched = Query { search: None, ..query.clone() };
             let object = match question {
-                Question::Estimate => extractor.estimate(&query).map(serde_json::to_value),
-                Question::Count => extractor.count(&query, &mut NoControl).map(serde_json::to_value),
+                Question::Estimate => extractor.estimate_with(&query, control).and_then(|estimate| {
+                    let completeness = extractor.completeness(&query)?;
+                    Ok(serde_json::to_value(BoundedAnswer { estimate, completeness }))
+                }),
+                Question::Count => extractor.count(&query, control).map(serde_json::to_value),
                 Question::Flows(flows) => {
-                    let flows = FlowQuery { search, ..flows };
-                    extractor.flows(&unsearched, &flows, &mut NoControl).map(serde_json::to_value)
+                    let flows = FlowQuery { search: search.or(flows.search), ..flows };
+                    extractor.flows(&unsearched, &flows, control).map(serde_json::to_value)
                 }
                 Question::Summary(summary) => {
-                    let summary = SummaryQuery { search, ..summary };
-                    extractor.summary(&unsearched, &summary, &mut NoControl).map(serde_json::to_value)
+                    let summary = SummaryQuery { search: search.or(summary.search), ..summary };
+                    extractor.summary(&unsearched, &summary, control).map(serde_json::to_value)
                 }
                 Question::Status => {
                     return Err(Trouble::Wrong(

@@ -20,7 +20,10 @@ mod tokens;
 
 pub use authenticator::{Authenticator, KEY_BYTES};
 pub(crate) use gate::authority;
-pub use gate::{Admission, CALLBACK_ROUTE, LOGIN_ROUTE, SESSION_ROUTE, Visit, cookies, guard, problem};
+pub use gate::{
+    Admission, AskedPath, BELOW_RECORDER_ROUTE, CALLBACK_ROUTE, Gate, LOGIN_ROUTE, RECORDER_PAGE_ROUTE,
+    RECORDER_ROUTE, SESSION_ROUTE, Visit, cookies, guard, problem,
+};
 pub use oidc::{
     IssuerRequest, IssuerWeb, LOGIN_COOKIE, LoginError, LoginStart, Oidc, OidcSettings, Verification,
 };

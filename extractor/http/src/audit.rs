@@ -75,6 +75,8 @@ struct AuditedRequest<'a> {
     at: Timestamp,
     who: &'a str,
     peer: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recorder: Option<&'a str>,
     what: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     flow: Option<FlowId>,
@@ -90,11 +92,13 @@ struct AuditedRequest<'a> {
 
 impl<'a> From<&'a Extraction> for AuditedRequest<'a> {
     fn from(extraction: &'a Extraction) -> Self {
-        let Extraction { asked, who, peer, what, flow, query, ending, error, seconds, .. } = extraction;
+        let Extraction { asked, who, peer, recorder, what, flow, query, ending, error, seconds, .. } =
+            extraction;
         Self {
             at: *asked,
             who,
             peer: *peer,
+            recorder: recorder.as_deref(),
             what,
             flow: *flow,
             query,

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use netrewind_client::RecorderFlows;
 use netrewind_extractor::Stream;
-use netrewind_extractor::flows::{Conversation, FlowAnswer, FlowId};
+use netrewind_extractor::flows::{Conversation, FlowId};
 use netrewind_extractor::{Answer, Completeness, ExtractError, Extractor, Query};
 use netrewind_store::Timestamp;
 
@@ -16,6 +17,7 @@ use crate::identity::Identity;
 use crate::problem::{Kind, Problem};
 use crate::service::{Phase, Service};
 use crate::slots::Pool;
+use crate::source::Source;
 
 /// The stream of a conversation: it counts as an extraction.
 pub const STREAM: &str = "stream";
@@ -58,12 +60,26 @@ pub struct AuditedQuery {
 }
 
 impl AuditedQuery {
-    /// Does the work on a separate thread, once there is a place, for at most this long.
+    /// Does the work on a separate thread, once there is a place, for at most this long. It is for one recorder.
     pub async fn answer<T: AuditFacts + Send + 'static>(
         self,
         pool: &Pool,
         time: Option<Duration>,
         work: impl FnOnce(&Extractor, &Query, &mut ClientControl<'_>) -> Result<T, ExtractError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let extractor = Arc::clone(self.service.extractor()?);
+        let work = move |_: &Source, query: &Query, control: &mut ClientControl<'_>| {
+            work(&extractor, query, control)
+        };
+        self.answer_of_all(pool, time, work).await
+    }
+
+    /// Likewise, for work that several recorders can do together.
+    pub async fn answer_of_all<T: AuditFacts + Send + 'static>(
+        self,
+        pool: &Pool,
+        time: Option<Duration>,
+        work: impl FnOnce(&Source, &Query, &mut ClientControl<'_>) -> Result<T, ExtractError> + Send + 'static,
     ) -> Result<T, Problem> {
         let service = Arc::clone(&self.service);
         let is_over = Arc::new(AtomicBool::new(false));
@@ -71,7 +87,7 @@ impl AuditedQuery {
         let peer = self.identity.share();
         let noted = move |service: &Service, control: &mut ClientControl<'_>| {
             let asked = service.clock.now();
-            let answer = work(&service.extractor, &self.query, control);
+            let answer = work(&service.source, &self.query, control);
             let took = service.clock.now().since(asked.monotonic_ns);
             self.note(&answer, asked.wall, took, flag.load(Ordering::Relaxed));
             answer
@@ -110,8 +126,21 @@ impl AuditedQuery {
         let (packets, bytes) =
             answer.as_ref().map_or((0, 0), |answer| (answer.given_packets(), answer.given_bytes()));
         let seconds = took.as_secs_f64();
-        let asked =
-            Extraction { asked, who, peer, what, flow, query, packets, bytes, ending, error, seconds };
+        let recorder = service.recorder.clone();
+        let asked = Extraction {
+            asked,
+            who,
+            peer,
+            recorder,
+            what,
+            flow,
+            query,
+            packets,
+            bytes,
+            ending,
+            error,
+            seconds,
+        };
         let is_extraction = what == STREAM || what == PACKET_LIST;
         if is_extraction {
             service.metrics.extraction(ending, packets, bytes);
@@ -130,9 +159,9 @@ impl AuditFacts for Answer {
     }
 }
 
-impl AuditFacts for FlowAnswer {
+impl AuditFacts for RecorderFlows {
     fn completeness(&self) -> Option<&Completeness> {
-        Some(&self.completeness)
+        Some(&self.answer.completeness)
     }
 }
 

@@ -119,5 +119,5 @@ pub(crate) fn hint_for(
     let clock = &*service.clock;
     let now = clock.now();
     let until_ns = now.after(hint_time(now.since(begun.monotonic_ns)));
-    service.extractor.hint(query, &|| clock.now().monotonic_ns >= until_ns || is_gone())
+    service.source.hint(query, &|| clock.now().monotonic_ns >= until_ns || is_gone())
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use axum::{Extension, Json};
+use netrewind_client::RecorderFlows;
 use netrewind_extractor::Stream;
 use netrewind_extractor::flows::{
-    BUCKETS_MAX, Conversation, FlowAnswer, FlowId, FlowQuery, FlowSort, FlowSummary, PageCursor, Search,
-    SummaryQuery, write_eve, write_zeek,
+    BUCKETS_MAX, Conversation, CsvRow, FlowAnswer, FlowId, FlowQuery, FlowSort, FlowSummary, PageCursor,
+    Search, SummaryQuery, write_eve, write_zeek,
 };
 use netrewind_extractor::{Control, ExtractError, Extractor, Query, Work};
 use serde::Serialize;
@@ -24,6 +25,7 @@ use crate::problem::{Kind, Problem};
 use crate::request::fields_of;
 use crate::rows::{Accepted, ListFormat, RowFormat, RowsAccount, document};
 use crate::service::Service;
+use crate::source::Source;
 
 /// Conversations of a page at most.
 pub const PAGE_MAX: u64 = 10_000;
@@ -134,7 +136,8 @@ impl SummaryList {
 
 /// Conversations, sorted and paged
 ///
-/// Packets and bytes are those in the range that the filter accepts. Pages stay consistent while recording continues.
+/// Packets and bytes are those in the range that the filter accepts. Pages stay consistent while recording continues. Of several
+/// recorders each conversation has its `recorder`, and the list has one page: `has_more` says whether there are more.
 #[utoipa::path(get, path = "/api/v1/flows", tag = "flows", params(Selection, Listing), responses(
     (status = 200, description = "A page of conversations", content(
         (FlowAnswer = "application/json"), (String = "text/csv"), (String = "application/x-ndjson"), (String = "text/tab-separated-values")
@@ -156,16 +159,18 @@ pub async fn list(
     let query = service.query_for(&identity, selection)?;
     let is_restricted = identity.filter.is_some();
     let audited = AuditedQuery { service: Arc::clone(&service), identity, what: "flows", flow: None, query };
-    let work = move |extractor: &Extractor, query: &Query, control: &mut ClientControl<'_>| {
+    let work = move |source: &Source, query: &Query, control: &mut ClientControl<'_>| {
         let service = control.service();
         let begun = service.clock.now();
-        let mut answer = extractor.flows(query, &flows, control)?;
-        if answer.totals.conversations == 0 && flows.search.is_none() {
-            answer.hint = hint_for(service, query, begun, &|| control.cancelled());
+        let mut found = source.flows(query, &flows, control)?;
+        if found.answer.totals.conversations == 0 && flows.search.is_none() {
+            let hint = hint_for(service, query, begun, &|| control.cancelled());
+            found.answer.hint = hint.or(found.answer.hint);
         }
-        Ok(answer)
+        Ok(found)
     };
-    let mut answer = audited.answer(&service.packets, None, work).await?;
+    let RecorderFlows { mut answer, recorders, has_more } =
+        audited.answer_of_all(&service.packets, None, work).await?;
     if is_restricted {
         // The time that it took depends on packets that the asker may not know of.
         answer.work = Work::default();
@@ -178,8 +183,46 @@ pub async fn list(
     Ok(match format {
         ListFormat::Eve => account.written(format, flows.len(), |body| write_eve(flows, body)),
         ListFormat::Zeek => account.written(format, flows.len(), |body| write_zeek(flows, body)),
-        _ => account.respond(format, flows, &answer),
+        _ if recorders.is_empty() => account.respond(format, flows, &answer),
+        _ => {
+            let listed: Vec<_> =
+                recorders.iter().zip(flows).map(|(recorder, flow)| ListedFlow { recorder, flow }).collect();
+            let rest = FlowAnswer { flows: Vec::new(), ..answer.clone() };
+            let mut whole = serde_json::to_value(rest).unwrap_or_default();
+            if let Some(members) = whole.as_object_mut() {
+                members.insert("flows".to_owned(), serde_json::to_value(&listed).unwrap_or_default());
+                members.insert("has_more".to_owned(), has_more.into());
+            }
+            account.respond(format, &listed, &whole)
+        }
     })
+}
+
+/// A conversation, and the recorder that has it.
+#[derive(Debug, Serialize)]
+struct ListedFlow<'a> {
+    recorder: &'a str,
+    #[serde(flatten)]
+    flow: &'a Conversation,
+}
+
+/// Columns of a conversation, and the recorder behind them.
+const LISTED_FIELDS: [&str; Conversation::FIELDS.len() + 1] = {
+    let mut names = ["recorder"; Conversation::FIELDS.len() + 1];
+    let mut at = 0;
+    while at < Conversation::FIELDS.len() {
+        names[at] = Conversation::FIELDS[at];
+        at += 1;
+    }
+    names
+};
+
+impl CsvRow for ListedFlow<'_> {
+    const FIELDS: &'static [&'static str] = &LISTED_FIELDS;
+
+    fn fields(&self) -> Vec<String> {
+        self.flow.fields().into_iter().chain([self.recorder.to_owned()]).collect()
+    }
 }
 
 fn listing(fields: &mut Fields) -> Result<FlowQuery, Problem> {
@@ -290,7 +333,8 @@ pub async fn stream(
 
 /// Totals of the packets
 ///
-/// Over time, and by host, port, application and conversation; with `--geoip`, with the locations of hosts.
+/// Over time, and by host, port, application and conversation; with `--geoip`, with the locations of hosts. Of several recorders
+/// together: totals, and the lists of hosts, ports and applications.
 #[utoipa::path(get, path = "/api/v1/summary", tag = "flows", params(Selection, Extent), responses(
     (status = 200, description = "Series, totals and top lists", content(
         (SummaryAnswer = "application/json"), (String = "text/csv"), (String = "application/x-ndjson")
@@ -332,17 +376,17 @@ pub async fn summary(
     let audited =
         AuditedQuery { service: Arc::clone(&service), identity, what: "summary", flow: None, query };
     let database = service.geo_database.clone();
-    let work = move |extractor: &Extractor, query: &Query, control: &mut ClientControl<'_>| {
+    let work = move |source: &Source, query: &Query, control: &mut ClientControl<'_>| {
         let service = control.service();
         let begun = service.clock.now();
-        let summary = extractor.summary(query, &extent, control)?;
+        let summary = source.summary(query, &extent, control)?;
         let mut answer = SummaryAnswer::new(summary, database.as_deref());
         if answer.summary.totals.packets == 0 && extent.search.is_none() {
             answer.hint = hint_for(service, query, begun, &|| control.cancelled());
         }
         Ok(answer)
     };
-    let mut answer = audited.answer(&service.packets, None, work).await?;
+    let mut answer = audited.answer_of_all(&service.packets, None, work).await?;
     if is_restricted {
         answer.summary.work = Work::default();
     }
@@ -394,7 +438,7 @@ pub async fn filter(
     let filter = filter.ok_or_else(missing)?;
     let checked = filter.clone();
     let work = move |service: &Service, control: &mut ClientControl<'_>| {
-        service.extractor.check_filter(&checked, control)
+        service.source.check_filter(&checked, control)
     };
     run_blocking(&service, &service.lookups, &identity.share(), work).await?;
     Ok(Json(RightFilter { filter }))

@@ -29,6 +29,20 @@ pub struct Summary {
     unreadable: u64,
     /// Limit at which the answer ended although there was more.
     limit_reached: Option<ReachedLimit>,
+    /// Recorders that were asked together; absent of one.
+    #[serde(skip_serializing_if = "is_none_of_several")]
+    recorders: u64,
+    /// Those of them whose part is not complete: their ids, as far as there is room.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    incomplete_recorders: Vec<String>,
+}
+
+/// Recorders that a header names.
+const NAMED_MAX: usize = 32;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_none_of_several(recorders: &u64) -> bool {
+    *recorders == 0
 }
 
 /// Account of an answer.
@@ -59,6 +73,11 @@ impl From<&Completeness> for Summary {
             no_longer_kept: completeness.no_longer_kept,
             unreadable: completeness.unreadable.len() as u64,
             limit_reached: completeness.limit_reached,
+            recorders: completeness.recorders.len() as u64,
+            incomplete_recorders: {
+                let lacking = completeness.recorders.iter().filter(|recorder| !recorder.is_complete);
+                lacking.take(NAMED_MAX).map(|recorder| recorder.recorder.clone()).collect()
+            },
         }
     }
 }

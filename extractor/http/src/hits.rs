@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use netrewind_extractor::lists::{HitSink, ListedHit};
-use netrewind_extractor::{Answer, Completeness, Control, CountSink, Extractor, Hint, Query};
+use netrewind_extractor::{Answer, Completeness, Control, CountSink, Hint, Query};
 use serde::Serialize;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
@@ -19,6 +19,7 @@ use crate::problem::{Kind, Problem};
 use crate::request::fields_of;
 use crate::rows::{Accepted, ListFormat, RowFormat, RowsAccount};
 use crate::service::Service;
+use crate::source::Source;
 
 /// Addresses whose hits are counted and listed.
 pub const LISTED_HITS_MAX: usize = 100_000;
@@ -129,19 +130,19 @@ async fn hits(service: Arc<Service>, identity: Identity, request: Request) -> Re
         return Err(Problem::new(Kind::BadParameter, detail).with("parameter", "hosts"));
     };
     let audited = AuditedQuery { service: Arc::clone(&service), identity, what: "hits", flow: None, query };
-    let work = move |extractor: &Extractor, query: &Query, control: &mut ClientControl<'_>| {
+    let work = move |source: &Source, query: &Query, control: &mut ClientControl<'_>| {
         let service = control.service();
         let begun = service.clock.now();
         let mut nothing = CountSink;
         let mut counting = HitSink::new(&mut nothing, hosts, LISTED_HITS_MAX);
-        let answer = extractor.extract(query, &mut counting, control)?;
+        let answer = source.extract(query, &mut counting, control)?;
         let (hits, uncounted) = counting.finish();
         let Answer { packets, bytes, completeness, .. } = answer;
         let is_empty = packets == 0;
         let hint = is_empty.then(|| hint_for(service, query, begun, &|| control.cancelled())).flatten();
         Ok(HitList { hits, uncounted, packets, bytes, completeness, hint })
     };
-    let list = audited.answer(&service.packets, bounds.time(), work).await?;
+    let list = audited.answer_of_all(&service.packets, bounds.time(), work).await?;
     let account = RowsAccount::new(&list.completeness)
         .of_packets(list.packets, list.bytes)
         .without(list.uncounted)

@@ -10,7 +10,7 @@ use netrewind_cases::{
     HoldError, HoldRequest, HoldView, PacketsRequest as CasePacketsRequest, hold_packets, hold_segments,
     list_holds, release_hold,
 };
-use netrewind_extractor::{Asked, Completeness, ExtractError, Query};
+use netrewind_extractor::{Asked, Completeness, ExtractError, Extractor, Query};
 use netrewind_store::hold::{CaseFormat, CaseName};
 use netrewind_store::store::{CaseFiles, StoreListing};
 use netrewind_store::{SegmentName, StoreError};
@@ -116,8 +116,8 @@ pub async fn list(
 ) -> Result<Json<HoldList>, Problem> {
     fields_of(request, &service).await?.end()?;
     let line = AuditedHold::by(&identity, "list");
-    let listed = carry_out(&service, &identity, line, |service, _, _| {
-        let store = service.extractor.store();
+    let listed = carry_out(&service, &identity, line, |_, extractor, _, _| {
+        let store = extractor.store();
         let files = CaseFiles::of(store);
         let bytes = files.account(&StoreListing::of(store).segments)?.bytes;
         Ok(HoldList { holds: list_holds(store)?, bytes, bytes_max: files.bytes_max()? })
@@ -148,8 +148,8 @@ pub async fn add(
     let request =
         HoldRequest { case: case.clone(), by: identity.name.clone(), note: note.unwrap_or_default() };
     let line = AuditedHold { query: Some(query.clone()), ..AuditedHold::by(&identity, "add").of(&case) };
-    let held = carry_out(&service, &identity, line, move |service, control, line| {
-        let answer = make(service, &request, &query, format.unwrap_or_default(), control)?;
+    let held = carry_out(&service, &identity, line, move |service, extractor, control, line| {
+        let answer = make((service, extractor), &request, &query, format.unwrap_or_default(), control)?;
         (line.segments, line.packets, line.bytes) = (answer.segments, answer.packets, answer.bytes);
         Ok(answer)
     });
@@ -174,9 +174,9 @@ pub async fn release(
         Problem::new(Kind::NotFound, "there is no hold for such a case: see /api/v1/holds".to_owned())
     })?;
     let line = AuditedHold::by(&identity, "release").of(&case);
-    let released = carry_out(&service, &identity, line, move |service, _, line| {
-        check_may_hold(service)?;
-        let view = release_hold(service.extractor.store(), &case)?;
+    let released = carry_out(&service, &identity, line, move |service, extractor, _, line| {
+        check_may_hold(service, extractor)?;
+        let view = release_hold(extractor.store(), &case)?;
         (line.segments, line.bytes) = (view.segments, view.bytes);
         Ok(view)
     });
@@ -188,11 +188,15 @@ async fn carry_out<T: Send + 'static>(
     service: &Arc<Service>,
     identity: &Identity,
     mut line: AuditedHold,
-    work: impl FnOnce(&Service, &mut ClientControl<'_>, &mut AuditedHold) -> Result<T, HoldError> + Send + 'static,
+    work: impl FnOnce(&Service, &Extractor, &mut ClientControl<'_>, &mut AuditedHold) -> Result<T, HoldError>
+    + Send
+    + 'static,
 ) -> Result<T, Problem> {
+    let extractor = Arc::clone(service.extractor()?);
+    line.recorder.clone_from(&service.recorder);
     let audited = move |service: &Service, control: &mut ClientControl<'_>| {
         let asked = service.clock.now();
-        let done = work(service, control, &mut line);
+        let done = work(service, &extractor, control, &mut line);
         line.at = asked.wall;
         line.seconds = service.clock.now().since(asked.monotonic_ns).as_secs_f64();
         line.error = done.as_ref().err().map(ToString::to_string);
@@ -207,32 +211,32 @@ async fn carry_out<T: Send + 'static>(
     Ok(run_blocking(service, &service.packets, &identity.share(), audited).await??)
 }
 
-fn check_may_hold(service: &Service) -> Result<(), HoldError> {
+fn check_may_hold(service: &Service, extractor: &Extractor) -> Result<(), HoldError> {
     let Some(reason) = service.holds_refused else { return Ok(()) };
     let source = std::io::Error::new(std::io::ErrorKind::PermissionDenied, reason);
-    let path = CaseFiles::of(service.extractor.store()).folder();
+    let path = CaseFiles::of(extractor.store()).folder();
     Err(StoreError::Io { path, source }.into())
 }
 
 fn make(
-    service: &Service,
+    (service, extractor): (&Service, &Extractor),
     request: &HoldRequest,
     query: &Query,
     format: Format,
     control: &mut ClientControl<'_>,
 ) -> Result<HoldAnswer, HoldError> {
-    check_may_hold(service)?;
+    check_may_hold(service, extractor)?;
     let case = request.case.to_string();
     if !query.is_selective() {
         let asked = Asked { from: query.from, to: query.to };
-        let store = service.extractor.store();
+        let store = extractor.store();
         let made = hold_segments(store, &*service.clock, request, asked, query.range())?;
         let (segments, bytes, expired) = (made.segments, made.bytes, made.expired);
         return Ok(HoldAnswer { case, segments, bytes, expired, ..HoldAnswer::default() });
     }
     let format = if format == Format::Pcapng { CaseFormat::Pcapng } else { CaseFormat::Pcap };
-    let packets = CasePacketsRequest { query, format, signer: service.signer.as_ref() };
-    let (answer, bytes) = hold_packets(&service.extractor, &*service.clock, request, packets, control)?;
+    let packets = CasePacketsRequest { query, format, signer: service.signer.as_deref() };
+    let (answer, bytes) = hold_packets(extractor, &*service.clock, request, packets, control)?;
     let (packets, completeness) = (answer.packets, Some(answer.completeness));
     Ok(HoldAnswer { case, packets, bytes, completeness, ..HoldAnswer::default() })
 }

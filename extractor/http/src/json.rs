@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::{Extension, Json};
-use netrewind_extractor::{
-    Answer, Completeness, Control, Estimate, Extractor, Overview, Query, SegmentOverview, Work,
-};
+use netrewind_extractor::{Answer, Completeness, Control, Estimate, Overview, Query, SegmentOverview, Work};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -17,6 +15,7 @@ use crate::parameters::{Bounds, Conversations, CountRequest, Selection};
 use crate::problem::Problem;
 use crate::request::fields_of;
 use crate::service::Service;
+use crate::source::Source;
 
 /// Number of packets that match
 ///
@@ -56,16 +55,16 @@ async fn count(service: Arc<Service>, identity: Identity, request: Request) -> R
     let query = Query { limits: bounds.limits(), ..query };
     let is_restricted = identity.filter.is_some();
     let audited = AuditedQuery { service: Arc::clone(&service), identity, what: "count", flow: None, query };
-    let work = |extractor: &Extractor, query: &Query, control: &mut ClientControl<'_>| {
+    let work = |source: &Source, query: &Query, control: &mut ClientControl<'_>| {
         let service = control.service();
         let begun = service.clock.now();
-        let mut answer = extractor.count(query, control)?;
+        let mut answer = source.count(query, control)?;
         if answer.packets == 0 {
-            answer.hint = hint_for(service, query, begun, &|| control.cancelled());
+            answer.hint = hint_for(service, query, begun, &|| control.cancelled()).or(answer.hint);
         }
         Ok(answer)
     };
-    let mut answer = audited.answer(&service.packets, bounds.time(), work).await?;
+    let mut answer = audited.answer_of_all(&service.packets, bounds.time(), work).await?;
     if is_restricted {
         // The number of examined packets depends on those that the asker may not know of.
         answer.work = Work::default();
@@ -129,13 +128,13 @@ async fn estimate(
     let chooses = query.chooses_conversations();
     let audited =
         AuditedQuery { service: Arc::clone(&service), identity, what: "estimate", flow: None, query };
-    let work = |extractor: &Extractor, query: &Query, control: &mut ClientControl<'_>| {
-        let estimate = extractor.estimate_with(query, control)?;
-        Ok(EstimateAnswer { estimate, completeness: extractor.completeness(query)? })
+    let work = |source: &Source, query: &Query, control: &mut ClientControl<'_>| {
+        let (estimate, completeness) = source.estimate(query, control)?;
+        Ok(EstimateAnswer { estimate, completeness })
     };
     // A search reads as lists of flows do.
     let pool = if chooses { &service.packets } else { &service.lookups };
-    Ok(Json(audited.answer(pool, bounds.time(), work).await?))
+    Ok(Json(audited.answer_of_all(pool, bounds.time(), work).await?))
 }
 
 /// Contents of the store, and how far back one can rewind
@@ -148,8 +147,9 @@ pub async fn status(
     request: Request,
 ) -> Result<Json<Overview>, Problem> {
     fields_of(request, &service).await?.end()?;
-    let work = |service: &Service, _: &mut ClientControl<'_>| {
-        let Service { extractor, clock, remembered, .. } = service;
+    let extractor = Arc::clone(service.extractor()?);
+    let work = move |service: &Service, _: &mut ClientControl<'_>| {
+        let Service { clock, remembered, .. } = service;
         Ok(Overview::with(remembered, extractor.store(), clock.now().wall)?)
     };
     Ok(Json(run_blocking(&service, &service.lookups, &identity.share(), work).await?))
@@ -165,7 +165,7 @@ pub async fn segments(
     request: Request,
 ) -> Result<Json<Vec<SegmentOverview>>, Problem> {
     fields_of(request, &service).await?.end()?;
-    let work =
-        |service: &Service, _: &mut ClientControl<'_>| Ok(SegmentOverview::all(service.extractor.store()));
+    let extractor = Arc::clone(service.extractor()?);
+    let work = move |_: &Service, _: &mut ClientControl<'_>| Ok(SegmentOverview::all(extractor.store()));
     Ok(Json(run_blocking(&service, &service.lookups, &identity.share(), work).await?))
 }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderValue, header};
 use netrewind_cases::{EvidenceManifest, EvidenceSource, FileHash};
-use netrewind_extractor::{Answer, Query, Work};
+use netrewind_extractor::{Answer, Extractor, Query, Work};
 
 use crate::fields::bad_value;
 use crate::identity::Identity;
@@ -27,9 +27,9 @@ pub fn made_manifest(
     service: &Service,
     identity: &Identity,
     (file, hash): (&str, FileHash),
-    (query, answer): (&Query, &Answer),
+    (extractor, query, answer): (&Extractor, &Query, &Answer),
 ) -> MadeManifest {
-    let Service { clock, extractor, signer, .. } = service;
+    let Service { clock, signer, .. } = service;
     let (mut answer, mut asked) = (answer.clone(), query.clone());
     let is_restricted = identity.filter.is_some();
     if is_restricted {
@@ -39,7 +39,7 @@ pub fn made_manifest(
     }
     let source = EvidenceSource::from(extractor.store());
     let made = clock.now().wall;
-    let mut manifest = EvidenceManifest::of(file, hash, made, source, (&asked, &answer), signer.as_ref());
+    let mut manifest = EvidenceManifest::of(file, hash, made, source, (&asked, &answer), signer.as_deref());
     if let (true, Some(members)) = (is_restricted, manifest.query.as_object_mut()) {
         members.insert("restricted_by_token".to_owned(), true.into());
     }

@@ -199,7 +199,7 @@ const TOOLS: [Tool; 7] = [
 ];
 
 /// Adds the server to the routes of a service.
-pub fn with_mcp(routes: Router) -> Router {
+pub(crate) fn with_mcp(routes: Router) -> Router {
     let inner = routes.clone();
     routes.route(ROUTE, post(move |request: Request| answer(inner.clone(), request)))
 }

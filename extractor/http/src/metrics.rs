@@ -26,7 +26,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::audit::Ending;
 use crate::slots::Pool;
 pub use process::{ProcessFigures, ProcessMeter};
-use recording::LogbookTally;
+pub(crate) use recording::LogbookTally;
 pub use recording::{Recording, RecordingState};
 use sample::{MetricLabels, add_counter, add_gauge};
 
@@ -53,6 +53,19 @@ pub struct BuildFacts {
     pub libpcap: String,
 }
 
+/// What is looked at for figures beside the service's counters.
+pub(crate) enum LookedAt<'a> {
+    /// A store, and what is known of its logbook.
+    Store(&'a Store, &'a Mutex<LogbookTally>),
+    /// Several recorders, which have figures of their own.
+    Recorders {
+        /// Those that are served.
+        served: u64,
+        /// Those that cannot be read.
+        unreadable: u64,
+    },
+}
+
 /// Counters of the service.
 pub struct Metrics {
     registry: Registry,
@@ -61,7 +74,6 @@ pub struct Metrics {
     extractions: Family<MetricLabels, Counter>,
     packets: Counter,
     bytes: Counter,
-    recorded: Mutex<LogbookTally>,
 }
 
 fn time_histogram() -> Histogram {
@@ -77,7 +89,6 @@ impl Default for Metrics {
             extractions: Family::default(),
             packets: Counter::default(),
             bytes: Counter::default(),
-            recorded: Mutex::default(),
         };
         let Self { registry, requests, request_seconds, extractions, packets, bytes, .. } = &mut metrics;
         registry.register("requests", "Requests, by route and status", requests.clone());
@@ -122,25 +133,31 @@ impl Metrics {
         self.bytes.inc_by(bytes);
     }
 
-    /// All figures as text. Looks at the store.
-    pub fn text(
+    /// All figures as text. Looks at the store, or counts the recorders where there are several.
+    pub(crate) fn text(
         &self,
-        store: &Store,
+        looked_at: &LookedAt<'_>,
         packets: &Pool,
         process: Option<&ProcessFigures>,
         now: Timestamp,
     ) -> Result<String, StoreError> {
-        let recording = locked(&self.recorded).update(store, now)?;
         let mut looked = Registry::with_prefix("netrewind");
         add_gauge(&mut looked, "extractions_running", "Extractions that are running", packets.running());
         add_gauge(&mut looked, "extractions_waiting", "Extractions waiting to start", packets.waiting());
-        add_recording(&mut looked, &recording, now);
-        add_store(&mut looked, store, now)?;
-        store
-            .files()
-            .archive()
-            .iter()
-            .for_each(|facts| archive::add_archive_reading(&mut looked, &facts.requests));
+        match *looked_at {
+            LookedAt::Store(store, recorded) => {
+                let recording = locked(recorded).update(store, now)?;
+                add_recording(&mut looked, &recording, now);
+                add_store(&mut looked, store, now)?;
+                let archive = store.files().archive();
+                archive.iter().for_each(|facts| archive::add_archive_reading(&mut looked, &facts.requests));
+            }
+            LookedAt::Recorders { served, unreadable } => {
+                add_gauge(&mut looked, "recorders", "Recorders that are served", served);
+                let help = "Recorders that cannot be read: /api/v1/recorders says why";
+                add_gauge(&mut looked, "recorders_unreadable", help, unreadable);
+            }
+        }
         let mut text = String::new();
         // Writing into a text does not fail.
         let _ = encode_registry(&mut text, &self.registry);
@@ -264,7 +281,9 @@ mod tests {
             started_seconds: 1_795_339_000.25,
         };
         let now = Timestamp::new(1_795_339_861, 0);
-        let text = metrics.text(&store, &pool, Some(&figures), now).expect("figures");
+        let text = metrics
+            .text(&LookedAt::Store(&store, &Mutex::default()), &pool, Some(&figures), now)
+            .expect("figures");
         assert!(text.ends_with("# EOF\n") && text.matches("# EOF").count() == 1, "{text}");
         let mut types = std::collections::HashMap::new();
         for line in text.lines() {

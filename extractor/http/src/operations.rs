@@ -10,10 +10,11 @@ use netrewind_extractor::ExtractError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::metrics::{OPENMETRICS_TEXT, Recording, RecordingState};
+use crate::metrics::{LookedAt, OPENMETRICS_TEXT, Recording, RecordingState};
 use crate::problem::{Kind, Problem};
 use crate::request::fields_of;
 use crate::service::{Phase, Service};
+use crate::source::Source;
 
 /// State of the service and of recording.
 #[derive(Debug, Serialize, ToSchema)]
@@ -60,9 +61,14 @@ pub async fn healthz(State(service): State<Arc<Service>>, request: Request) -> R
     fields.end()?;
     let serving = service.phase() == Phase::Serving;
     let dissects = service.dissector.is_some();
-    let state =
-        read_store(service, |service| Recording::state(service.extractor.store(), service.clock.now().wall))
-            .await?;
+    let state = read_store(service, |service| {
+        let now = service.clock.now().wall;
+        match &service.source {
+            Source::One(extractor) => Recording::state(extractor.store(), now),
+            Source::Several(recorders) => recorders.recording(now),
+        }
+    })
+    .await?;
     let (code, status) = match serving {
         false => (StatusCode::SERVICE_UNAVAILABLE, Wellness::Ending),
         true if requires && state != RecordingState::Yes => {
@@ -88,7 +94,11 @@ pub async fn figures(State(service): State<Arc<Service>>, request: Request) -> R
             }
         });
         let now = service.clock.now().wall;
-        service.metrics.text(service.extractor.store(), &service.packets, process.as_ref(), now)
+        let looked_at = match &service.source {
+            Source::One(extractor) => LookedAt::Store(extractor.store(), &service.recorded),
+            Source::Several(recorders) => recorders.counted(),
+        };
+        service.metrics.text(&looked_at, &service.packets, process.as_ref(), now)
     });
     Ok(([(header::CONTENT_TYPE, OPENMETRICS_TEXT)], text.await?).into_response())
 }

@@ -28,6 +28,7 @@ use crate::parameters::Format;
 use crate::problem::{Kind, Problem};
 use crate::resume::{AnswerTag, ByteCounter, Part as ContentPart, PartRequest};
 use crate::service::{Phase, Service};
+use crate::source::Source;
 
 /// An answer to be read.
 pub struct PacketAnswer {
@@ -70,12 +71,12 @@ impl PacketAnswer {
         let (ended, error) = self.ended(&answer, body.borrow().is_closed());
         self.log(&answer, ended, begun);
         self.note(ended, error, begun);
-        if let (Some(manifest), Some(hash), Ok(answer), false) =
-            (manifest, &self.hash, &answer, body.borrow().is_closed())
+        if let (Some(manifest), Some(hash), Ok(answer), Source::One(extractor), false) =
+            (manifest, &self.hash, &answer, &self.service.source, body.borrow().is_closed())
         {
             let name = self.file.borrow().clone();
-            let made =
-                made_manifest(&self.service, &self.identity, (&name, hash.hash()), (&self.query, answer));
+            let asked = (&**extractor, &self.query, answer);
+            let made = made_manifest(&self.service, &self.identity, (&name, hash.hash()), asked);
             manifest.complete(made, self.service.clock.now().monotonic_ns);
         }
         let mut body = body.borrow_mut();
@@ -104,13 +105,12 @@ impl PacketAnswer {
         let part = self.measure(body)?;
         let mut sink = HeadFirstSink { inner, body: Rc::clone(body), answer: self, part, problem: None };
         let mut hooks = BodyControl { body: Rc::clone(body), answer: self };
-        let extractor = &self.service.extractor;
-        let answer = match self.follow {
-            true => {
+        let answer = match (&self.service.source, self.follow) {
+            (Source::One(extractor), true) => {
                 let clock = ServiceFollowClock(&*self.service.clock);
                 extractor.follow(&self.query, &mut sink, &mut hooks, &clock)
             }
-            false => extractor.extract(&self.query, &mut sink, &mut hooks),
+            (source, _) => source.extract(&self.query, &mut sink, &mut hooks),
         };
         if let Some(problem) = sink.problem {
             return Err(PacketAnswerError::Problem(problem));
@@ -147,7 +147,7 @@ impl PacketAnswer {
         };
         let mut sink = MeasuringSink { inner, answer: self, wanted, found: None };
         let mut hooks = BodyControl { body: Rc::clone(body), answer: self };
-        let made = self.service.extractor.extract(&self.query, &mut sink, &mut hooks);
+        let made = self.service.source.extract(&self.query, &mut sink, &mut hooks);
         let (tag, length) = match (sink.found, made) {
             (None, Err(ExtractError::ReaderGone)) => return Ok(None),
             (Some((tag, Some(length))), _) => (tag, length),
@@ -219,6 +219,7 @@ impl PacketAnswer {
             asked: begun.wall,
             who: self.identity.name.clone(),
             peer: self.identity.peer,
+            recorder: self.service.recorder.clone(),
             what: "packets",
             flow: self.query.flow,
             query: self.query.clone(),
@@ -418,8 +419,11 @@ impl Sink for HeadFirstSink<'_> {
 impl HeadFirstSink<'_> {
     /// The problem for a range without kept packets: an empty file would look like an answer.
     fn not_kept(&self, completeness: &Completeness) -> Option<Problem> {
-        let extractor = &self.answer.service.extractor;
         let query = &self.answer.query;
+        let extractor = match &self.answer.service.source {
+            Source::One(extractor) => extractor,
+            Source::Several(_) => return not_kept_anywhere(completeness),
+        };
         if !query.is_restricted() {
             // A new recording has nothing yet, or had nothing at the time of the query.
             let is_beginning =
@@ -458,6 +462,13 @@ impl HeadFirstSink<'_> {
             None => problem,
         })
     }
+}
+
+/// The problem where none of several recorders keeps anything of the range.
+fn not_kept_anywhere(completeness: &Completeness) -> Option<Problem> {
+    let recorders = &completeness.recorders;
+    let is_lacking = recorders.iter().all(|recorder| !recorder.is_complete);
+    is_lacking.then(|| Problem::new(Kind::NotKept, completeness.lines().join("; ")))
 }
 
 /// True if an answer came to the end that it will always have.

@@ -95,6 +95,7 @@ pub async fn of_flow(
     request: Request,
 ) -> Result<Response, Problem> {
     let id: FlowId = flow_id(&id)?;
+    service.extractor()?;
     let head_only = request.method() == Method::HEAD;
     let mut fields = fields_of(request, &service).await?;
     let selection = Selection::from_fields(&mut fields)?;
@@ -144,6 +145,10 @@ async fn give(
     let secrets = form.secrets.unwrap_or_default();
     let query = Query { limits: bounds.limits(), decapsulate, check, secrets, ..query };
     let follow = form.follow.unwrap_or_default();
+    if follow || form.manifest.is_some() || query.flow.is_some() {
+        // Several recorders have no packets to come, no common manifest, and each its own conversations.
+        service.extractor()?;
+    }
     if service.phase() != Phase::Serving {
         return Err(shutting_down());
     }

@@ -19,6 +19,8 @@ use crate::problem::{Kind, Problem};
 struct PageFiles;
 
 const PAGE: &str = "index.html";
+/// Head of the page on which a recorder is chosen.
+const CHOOSER_HEAD: &str = "<head>\n    <meta name=\"netrewind-recorders\" content=\"several\">";
 
 /// True if this build has the page.
 pub fn is_built_in() -> bool {
@@ -36,12 +38,31 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new().route("/", get(page)).route("/assets/{*path}", get(asset))
 }
 
+/// The page on which a recorder is chosen, where several are served, and its assets.
+pub(crate) fn chooser_routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    Router::new().route("/", get(chooser)).route("/assets/{*path}", get(asset))
+}
+
 async fn page(headers: HeaderMap) -> Response {
     match PageFiles::get(PAGE) {
         Some(file) => answer(PAGE, &file, ASK_AGAIN, &headers),
-        None => (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], MISSING)
-            .into_response(),
+        None => missing(),
     }
+}
+
+/// The same file; its script shows the recorders where it finds this mark.
+async fn chooser() -> Response {
+    let Some(file) = PageFiles::get(PAGE) else { return missing() };
+    let text = String::from_utf8_lossy(&file.data).replacen("<head>", CHOOSER_HEAD, 1);
+    let headers = [
+        (header::CACHE_CONTROL, HeaderValue::from_static(ASK_AGAIN)),
+        (header::CONTENT_TYPE, HeaderValue::from_static(content_type(PAGE))),
+    ];
+    (headers, text).into_response()
+}
+
+fn missing() -> Response {
+    (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], MISSING).into_response()
 }
 
 async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {

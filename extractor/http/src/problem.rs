@@ -71,13 +71,17 @@ pub enum Kind {
     NoRoom,
     /// The service may not write what was asked for into the store.
     NotWritable,
+    /// Several recorders are served, and this is asked of one.
+    SeveralRecorders,
+    /// A recorder cannot be read, or none of several.
+    RecorderUnreadable,
     /// The answer failed, through no fault of the asker.
     Failed,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::BadFilter,
         Self::FilterTooExpensive,
         Self::BadTime,
@@ -105,6 +109,8 @@ impl Kind {
         Self::HoldExists,
         Self::NoRoom,
         Self::NotWritable,
+        Self::SeveralRecorders,
+        Self::RecorderUnreadable,
         Self::Failed,
     ];
 
@@ -163,6 +169,12 @@ impl Kind {
             Self::NoRoom => ("/problems/no-room", S::INSUFFICIENT_STORAGE, "There is no room for it"),
             Self::NotWritable => {
                 ("/problems/not-writable", S::FORBIDDEN, "The service may not write to the store")
+            }
+            Self::SeveralRecorders => {
+                ("/problems/several-recorders", S::NOT_FOUND, "This is asked of one of the recorders")
+            }
+            Self::RecorderUnreadable => {
+                ("/problems/recorder-unreadable", S::SERVICE_UNAVAILABLE, "The recorder cannot be read")
             }
             Self::Forbidden => ("/problems/forbidden", S::FORBIDDEN, "This is not allowed"),
             Self::WrongHost => {
@@ -343,6 +355,12 @@ impl From<ExtractError> for Problem {
             }
             ExtractError::NotFollowed => {
                 Self::new(Kind::BadParameter, error.to_string()).with("parameter", "follow")
+            }
+            ExtractError::AskedWrongly(detail) => Self::new(Kind::BadParameter, detail),
+            ExtractError::NoRecorder(detail) => {
+                tracing::error!(error = detail, "no recorder has answered");
+                let detail = "none of the recorders can be read: /api/v1/recorders says why";
+                Self::new(Kind::RecorderUnreadable, detail).retry_after(RETRY_AFTER_SECONDS)
             }
             ExtractError::NoMemory => {
                 Self::new(Kind::Busy, error.to_string()).retry_after(RETRY_AFTER_SECONDS)

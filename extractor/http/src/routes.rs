@@ -10,13 +10,16 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::access::{Admission, guard};
+use crate::access::{Admission, Gate, guard};
+use crate::mcp::with_mcp;
 use crate::problem::{Kind, Problem};
 use crate::request::fields_of;
 use crate::service::Service;
+use crate::source::Source;
 use crate::{
-    alert, breakdown, client_docs, compression, connection, dissection, drain, flows, hits, holds, json, log,
-    manifest_answer, operations, packet_list, packets, page, problem_docs, session, sign_in,
+    alert, breakdown, client_docs, compression, connection, dissection, drain, flows, front, hits, holds,
+    json, log, manifest_answer, operations, packet_list, packets, page, problem_docs, recorder_list, session,
+    sign_in,
 };
 
 #[derive(OpenApi)]
@@ -54,6 +57,7 @@ fn documented() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(packet_list::packet_list))
         .routes(routes!(hits::get_hits, hits::post_hits))
         .routes(routes!(dissection::packet_dissection))
+        .routes(routes!(recorder_list::list))
         .routes(routes!(json::status))
         .routes(routes!(json::segments))
         .routes(routes!(flows::list))
@@ -79,21 +83,47 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     document
 }
 
-/// The routes, behind the gate.
-pub fn router(service: Arc<Service>, admission: Admission) -> Router {
-    let (router, _) = documented().split_for_parts();
-    let router = router
-        .merge(page::routes())
-        .merge(sign_in::routes())
-        .fallback(nothing_here)
-        .method_not_allowed_fallback(not_for_this_method)
-        .with_state(Arc::clone(&service));
+/// The routes, behind the gate; also those for language models if they are to be answered.
+pub fn router(service: Arc<Service>, admission: Admission, is_for_models: bool) -> Router {
+    let gate = Arc::new(Gate::new(&service, admission));
     let connections = Arc::clone(&service.connections);
-    guard(router, service, admission)
+    let recorders = match &service.source {
+        Source::One(_) => None,
+        Source::Several(recorders) => Some(Arc::clone(recorders)),
+    };
+    let router = match recorders {
+        None => of_recorder(service, &gate, is_for_models),
+        Some(recorders) => {
+            let pages = page::chooser_routes().merge(front::routes());
+            let root = guarded(Arc::clone(&service), &gate, pages);
+            let routes_of: front::RoutesOf = Box::new(move |id, extractor| {
+                of_recorder(Arc::new(service.beside(id, extractor)), &gate, is_for_models)
+            });
+            front::router(root, recorders, routes_of)
+        }
+    };
+    router
         .layer(compression::layer())
         .layer(middleware::from_fn(drain::read_to_the_end))
         .layer(middleware::from_fn(log::each_request))
         .layer(middleware::from_fn_with_state(connections, connection::busy))
+}
+
+/// The routes of one recorder.
+fn of_recorder(service: Arc<Service>, gate: &Arc<Gate>, is_for_models: bool) -> Router {
+    let router = guarded(service, gate, page::routes());
+    if is_for_models { with_mcp(router) } else { router }
+}
+
+fn guarded(service: Arc<Service>, gate: &Arc<Gate>, pages: Router<Arc<Service>>) -> Router {
+    let (router, _) = documented().split_for_parts();
+    let router = router
+        .merge(pages)
+        .merge(sign_in::routes())
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(not_for_this_method)
+        .with_state(service);
+    guard(router, gate)
 }
 
 async fn nothing_here(uri: Uri) -> Response {

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::connection::Bounded;
 use crate::service::{Phase, Service};
+use crate::source::Source;
 use crate::tls::TlsFiles;
 
 /// Threads that send and receive.
@@ -34,15 +35,32 @@ const CUT_TIME: Duration = Duration::from_secs(2);
 /// Interval between two passes that release kept data nobody needs.
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Interval between two looks which recorders there are, where several are served.
+pub const FIND_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Looks which recorders there are, as long as the service runs.
+async fn find_recorders(service: Arc<Service>) {
+    let mut interval = tokio::time::interval(FIND_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // They were looked for before it started.
+    interval.tick().await;
+    loop {
+        interval.tick().await;
+        let service = Arc::clone(&service);
+        // It only fails where the runtime ends.
+        let _ = tokio::task::spawn_blocking(move || service.find_recorders()).await;
+    }
+}
+
 /// Frees the disk space of expired segments, as long as the service runs.
 async fn tidy(service: Arc<Service>) {
     let mut interval = tokio::time::interval(TIDY_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        let extractor = Arc::clone(&service.extractor);
+        let source = service.source.clone();
         // It only fails where the runtime ends.
-        let _ = tokio::task::spawn_blocking(move || extractor.evict_unused()).await;
+        let _ = tokio::task::spawn_blocking(move || source.evict_unused()).await;
     }
 }
 
@@ -115,6 +133,9 @@ impl Server {
             runtime.spawn(Arc::clone(database).watch());
         }
         runtime.spawn(tidy(Arc::clone(&service)));
+        if matches!(service.source, Source::Several(_)) {
+            runtime.spawn(find_recorders(Arc::clone(&service)));
+        }
         drop(on_runtime);
         Ok(Self { runtime, service, handle, tasks, addresses })
     }

@@ -1,6 +1,6 @@
 //! State shared by all requests.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use netrewind_cases::SignerKey;
 use netrewind_extractor::lists::ListMemory;
@@ -15,12 +15,14 @@ use crate::geoip::GeoDatabase;
 use crate::identity::Identity;
 use crate::limits::ServiceLimits;
 use crate::manifests::Manifests;
-use crate::metrics::{BuildFacts, Metrics, ProcessMeter};
+use crate::metrics::{BuildFacts, LogbookTally, Metrics, ProcessMeter};
 use crate::parameters::{Conversations, Selection};
 use crate::peer_limiter::PeerLimiter;
 use crate::problem::{Kind, Problem};
+use crate::recorders::{RecorderFinder, Recorders};
 use crate::resume::KnownLengths;
 use crate::slots::Pool;
+use crate::source::Source;
 
 /// Phase of the service's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,28 +35,31 @@ pub enum Phase {
     Cutting,
 }
 
-/// State shared by all requests.
+/// State shared by all requests, of one recorder or of several together. What does not depend on the recorder is shared by the
+/// services of all of them.
 pub struct Service {
-    /// Answers them.
-    pub extractor: Arc<Extractor>,
+    /// Who is asked.
+    pub source: Source,
+    /// The recorder that it is for, by the id of its store, where several are served.
+    pub recorder: Option<String>,
     /// Tells what `2h ago` means, and times what is measured.
     pub clock: Arc<dyn Clock>,
     /// Its bounds.
     pub limits: ServiceLimits,
     /// Places for answers that read packets.
-    pub packets: Pool,
+    pub packets: Arc<Pool>,
     /// Places for answers that follow.
-    pub followers: Pool,
+    pub followers: Arc<Pool>,
     /// Places for answers from indexes and the logbook alone.
-    pub lookups: Pool,
+    pub lookups: Arc<Pool>,
     /// Places for long bodies of requests.
-    pub large_bodies: Semaphore,
+    pub large_bodies: Arc<Semaphore>,
     /// Memory for lists.
     pub list_memory: Arc<ListMemory>,
     /// Places for filters that take a process of their own to compile.
-    pub compiling: PeerLimiter,
+    pub compiling: Arc<PeerLimiter>,
     /// Places for answers that wait beside the others.
-    pub aside: PeerLimiter,
+    pub aside: Arc<PeerLimiter>,
     /// Places for packets that are taken apart.
     pub dissecting: Arc<Semaphore>,
     /// Takes packets apart.
@@ -62,24 +67,26 @@ pub struct Service {
     /// The connections that there are.
     pub connections: Arc<Connections>,
     /// Its counters.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// Audit of answers.
-    pub audit: Option<Audit>,
+    pub audit: Option<Arc<Audit>>,
     /// Lengths of answers that were made to their end.
     pub known_lengths: KnownLengths,
     /// Locations of addresses.
     pub geo_database: Option<Arc<GeoDatabase>>,
     /// Manifests of answers that were sent.
-    pub manifests: Manifests,
+    pub manifests: Arc<Manifests>,
     /// Signs manifests.
-    pub signer: Option<SignerKey>,
+    pub signer: Option<Arc<SignerKey>>,
     /// Reason that holds are neither made nor released here, if so.
     pub holds_refused: Option<&'static str>,
     /// State of the store when it was last looked at.
     pub remembered: OverviewCache,
+    /// Figures of the store's logbook, as far as it was read.
+    pub recorded: Mutex<LogbookTally>,
     /// Measures this process.
     pub process: Option<Arc<dyn ProcessMeter>>,
-    phase: watch::Sender<Phase>,
+    phase: Arc<watch::Sender<Phase>>,
 }
 
 impl std::fmt::Debug for Service {
@@ -96,30 +103,95 @@ impl Service {
         limits: ServiceLimits,
         audit: Option<Audit>,
     ) -> Self {
+        Self::over(Source::One(extractor), clock, limits, audit)
+    }
+
+    /// Over the recorders that this finds. None is known before [`Self::find_recorders`].
+    pub fn of_several(
+        finder: Box<dyn RecorderFinder>,
+        clock: Arc<dyn Clock>,
+        limits: ServiceLimits,
+        audit: Option<Audit>,
+    ) -> Self {
+        Self::over(Source::Several(Arc::new(Recorders::new(finder))), clock, limits, audit)
+    }
+
+    fn over(source: Source, clock: Arc<dyn Clock>, limits: ServiceLimits, audit: Option<Audit>) -> Self {
         Self {
-            extractor,
+            source,
+            recorder: None,
             clock,
             limits,
-            packets: Pool::new(limits.packets),
-            followers: Pool::new(limits.followers),
-            lookups: Pool::new(limits.lookups),
-            large_bodies: Semaphore::new(limits.large_bodies_max),
+            packets: Arc::new(Pool::new(limits.packets)),
+            followers: Arc::new(Pool::new(limits.followers)),
+            lookups: Arc::new(Pool::new(limits.lookups)),
+            large_bodies: Arc::new(Semaphore::new(limits.large_bodies_max)),
             list_memory: ListMemory::new(limits.list_bytes_max),
-            compiling: PeerLimiter::with_share(limits.compiling_max, limits.compiling_peer_max),
-            aside: PeerLimiter::with_share(limits.aside_max, limits.aside_peer_max),
+            compiling: Arc::new(PeerLimiter::with_share(limits.compiling_max, limits.compiling_peer_max)),
+            aside: Arc::new(PeerLimiter::with_share(limits.aside_max, limits.aside_peer_max)),
             dissecting: Arc::new(Semaphore::new(limits.dissecting_max)),
             dissector: None,
             connections: Connections::new(&limits),
-            metrics: Metrics::default(),
-            audit,
+            metrics: Arc::default(),
+            audit: audit.map(Arc::new),
             known_lengths: KnownLengths::default(),
             geo_database: None,
-            manifests: Manifests::default(),
+            manifests: Arc::default(),
             signer: None,
             holds_refused: None,
             remembered: OverviewCache::default(),
+            recorded: Mutex::default(),
             process: None,
-            phase: watch::Sender::new(Phase::Serving),
+            phase: Arc::new(watch::Sender::new(Phase::Serving)),
+        }
+    }
+
+    /// The service of one recorder beside others: it has the same places, limits, counters and audit.
+    pub(crate) fn beside(&self, recorder: &str, extractor: Arc<Extractor>) -> Self {
+        Self {
+            source: Source::One(extractor),
+            recorder: Some(recorder.to_owned()),
+            clock: Arc::clone(&self.clock),
+            limits: self.limits,
+            packets: Arc::clone(&self.packets),
+            followers: Arc::clone(&self.followers),
+            lookups: Arc::clone(&self.lookups),
+            large_bodies: Arc::clone(&self.large_bodies),
+            list_memory: Arc::clone(&self.list_memory),
+            compiling: Arc::clone(&self.compiling),
+            aside: Arc::clone(&self.aside),
+            dissecting: Arc::clone(&self.dissecting),
+            dissector: self.dissector.clone(),
+            connections: Arc::clone(&self.connections),
+            metrics: Arc::clone(&self.metrics),
+            audit: self.audit.clone(),
+            known_lengths: KnownLengths::default(),
+            geo_database: self.geo_database.clone(),
+            manifests: Arc::clone(&self.manifests),
+            signer: self.signer.clone(),
+            holds_refused: self.holds_refused,
+            remembered: OverviewCache::default(),
+            recorded: Mutex::default(),
+            process: self.process.clone(),
+            phase: Arc::clone(&self.phase),
+        }
+    }
+
+    /// Looks which recorders there are, where several are served. Blocks.
+    pub fn find_recorders(&self) {
+        if let Source::Several(recorders) = &self.source {
+            recorders.find(self.clock.now());
+        }
+    }
+
+    /// The extractor of the one recorder that it is for.
+    pub(crate) fn extractor(&self) -> Result<&Arc<Extractor>, Problem> {
+        match &self.source {
+            Source::One(extractor) => Ok(extractor),
+            Source::Several(_) => Err(Problem::new(
+                Kind::SeveralRecorders,
+                "this is asked of one recorder: /recorders/ID/ has what each of them answers, and /api/v1/recorders lists them",
+            )),
         }
     }
 
@@ -135,12 +207,14 @@ impl Service {
 
     /// Signs manifests with this key.
     pub fn with_signer(self, signer: Option<SignerKey>) -> Self {
-        Self { signer, ..self }
+        Self { signer: signer.map(Arc::new), ..self }
     }
 
     /// Tells in the figures which program this is, and what its process takes.
     pub fn with_program(mut self, facts: &BuildFacts, process: Option<Arc<dyn ProcessMeter>>) -> Self {
-        self.metrics.tell_build(facts);
+        let mut metrics = Metrics::default();
+        metrics.tell_build(facts);
+        self.metrics = Arc::new(metrics);
         Self { process, ..self }
     }
 

@@ -69,6 +69,12 @@ pub enum ExtractError {
     /// Other answers have the memory that this one needs.
     #[error("the memory for answers is used up: try again later, or ask for less")]
     NoMemory,
+    /// The question is wrong, as recorders that were asked together say.
+    #[error("{0}")]
+    AskedWrongly(String),
+    /// None of the recorders that were asked together has answered.
+    #[error("{0}")]
+    NoRecorder(String),
     /// The caller gave up ([`crate::Control::cancelled`]).
     #[error("cancelled")]
     Cancelled,

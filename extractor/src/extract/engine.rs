@@ -38,6 +38,8 @@ pub struct Options {
     pub fragmented_bytes_max: u64,
     /// Memory in bytes that all answers together may take for their tables, beside the minimum of each.
     pub answers_bytes_max: u64,
+    /// That memory, shared with other extractors; `None`: this one has its own.
+    pub memory: Option<Memory>,
     /// Conversations of a segment that are gathered together, if it has more.
     pub piece_parts: usize,
     /// Flows of a segment whose packets are counted together, if it has more: the others when the packets are read again.
@@ -57,6 +59,7 @@ impl Default for Options {
             compile: CompileLimits::default(),
             fragmented_bytes_max: FRAGMENTED_BYTES_MAX,
             answers_bytes_max: ANSWERS_BYTES_MAX,
+            memory: None,
             piece_parts: PIECE_PARTS,
             counted_flows: COUNTED_FLOWS,
             catalog: None,
@@ -94,7 +97,7 @@ impl Engine {
             logbook_cache: Days::default(),
             workers,
             fragmented_bytes_max: options.fragmented_bytes_max,
-            memory: Memory::new(options.answers_bytes_max),
+            memory: options.memory.unwrap_or_else(|| Memory::new(options.answers_bytes_max)),
             piece_parts: options.piece_parts,
             counted_flows: options.counted_flows,
             manifests: Manifests::default(),

@@ -12,7 +12,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use netrewind_extractor::{ANSWER_HEADER, COMPLETENESS_HEADER};
-use netrewind_store::clock::Now;
+use netrewind_store::clock::{Clock, Now};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_http::cors::CorsLayer;
 
@@ -21,8 +21,9 @@ use super::caller::{Caller, Refusal};
 use super::proxy::TrustedProxies;
 use super::signed_in::SignedIn;
 use super::tokens::Scope;
-use crate::audit::Refused;
+use crate::audit::{Audit, Refused};
 use crate::identity::Identity;
+use crate::metrics::Metrics;
 use crate::problem::{Kind, Problem};
 use crate::service::Service;
 
@@ -42,6 +43,12 @@ const CONTENT_POLICY: &str = "default-src 'self'; img-src 'self' data:; object-s
                               form-action 'self'; frame-ancestors 'none'";
 /// Route at which sessions begin and end.
 pub const SESSION_ROUTE: &str = "/api/v1/session";
+/// A recorder that is not there, or cannot be read, where several are served.
+pub const RECORDER_ROUTE: &str = "/recorders/{id}";
+/// Its page.
+pub const RECORDER_PAGE_ROUTE: &str = "/recorders/{id}/";
+/// What it would have.
+pub const BELOW_RECORDER_ROUTE: &str = "/recorders/{id}/{*path}";
 /// Where a sign-in at an issuer begins.
 pub const LOGIN_ROUTE: &str = "/oidc/login";
 /// Where it ends.
@@ -84,8 +91,10 @@ pub struct Admission {
 }
 
 /// The gate, as it is shared by all requests.
-struct Gate {
-    service: Arc<Service>,
+pub struct Gate {
+    clock: Arc<dyn Clock>,
+    audit: Option<Arc<Audit>>,
+    metrics: Arc<Metrics>,
     authenticator: Option<Arc<Authenticator>>,
     proxies: Option<TrustedProxies>,
     is_encrypted: bool,
@@ -94,6 +103,10 @@ struct Gate {
     waiting: Semaphore,
     asking: Arc<Semaphore>,
 }
+
+/// Path that a request asked for, before that of its recorder was taken away.
+#[derive(Clone, Debug)]
+pub struct AskedPath(pub String);
 
 /// Parts of the gate that the handlers of sessions need.
 #[derive(Clone, Debug)]
@@ -131,7 +144,7 @@ fn audience_of(method: &Method, route: &str) -> Audience {
     match (route, method) {
         // Nobody is kept from leaving.
         (SESSION_ROUTE, &Method::DELETE) => Audience::Everybody,
-        (SESSION_ROUTE, _) => Audience::Known,
+        (SESSION_ROUTE | RECORDER_ROUTE | RECORDER_PAGE_ROUTE | BELOW_RECORDER_ROUTE, _) => Audience::Known,
         _ => scope_of(route).map_or(Audience::Everybody, Audience::Of),
     }
 }
@@ -159,7 +172,7 @@ fn scope_of(route: &str) -> Option<Scope> {
     match route {
         "/" | "/healthz" | "/openapi.json" | "/assets/{*path}" | SESSION_ROUTE | LOGIN_ROUTE
         | CALLBACK_ROUTE => None,
-        "/metrics" | "/api/v1/status" | "/api/v1/segments" => Some(Scope::Status),
+        "/metrics" | "/api/v1/status" | "/api/v1/segments" | "/api/v1/recorders" => Some(Scope::Status),
         "/api/v1/flows"
         | "/api/v1/flows/{id}"
         | "/api/v1/summary"
@@ -183,26 +196,15 @@ fn scope_of(route: &str) -> Option<Scope> {
 }
 
 /// Puts the gate before routes.
-pub fn guard(router: Router, service: Arc<Service>, admission: Admission) -> Router {
-    let Admission { authenticator, proxies, is_encrypted, origins } = admission;
-    let cross_origin = (!origins.is_empty()).then(|| {
+pub fn guard(router: Router, gate: &Arc<Gate>) -> Router {
+    let cross_origin = (!gate.origins.is_empty()).then(|| {
         CorsLayer::new()
-            .allow_origin(origins.clone())
+            .allow_origin(gate.origins.clone())
             .allow_methods([Method::GET, Method::HEAD, Method::POST])
             .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
             .expose_headers([COMPLETENESS_HEADER, ANSWER_HEADER].map(HeaderName::from_static))
     });
-    let gate = Arc::new(Gate {
-        service,
-        authenticator: authenticator.map(Arc::new),
-        proxies,
-        is_encrypted,
-        origins,
-        verifying: Semaphore::new(VERIFYING_MAX),
-        waiting: Semaphore::new(WAITING_MAX),
-        asking: Arc::new(Semaphore::new(ASKING_MAX)),
-    });
-    let guarded = router.layer(from_fn_with_state(gate, pass));
+    let guarded = router.layer(from_fn_with_state(Arc::clone(gate), pass));
     match cross_origin {
         Some(layer) => guarded.layer(layer),
         None => guarded,
@@ -215,9 +217,10 @@ async fn pass(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let begun = gate.service.clock.now().monotonic_ns;
+    let begun = gate.clock.now().monotonic_ns;
     let route = request.extensions().get::<MatchedPath>().map(|matched| matched.as_str().to_owned());
-    let path = request.uri().path().to_owned();
+    let asked = request.extensions().get::<AskedPath>().map(|AskedPath(path)| path.clone());
+    let path = asked.unwrap_or_else(|| request.uri().path().to_owned());
     // Unknown routes reveal nothing.
     let audience = route.as_deref().map_or(Audience::Everybody, |route| audience_of(request.method(), route));
     let admitted = match gate.check_origin(&request) {
@@ -245,16 +248,33 @@ async fn pass(
         Err((refusal, who)) => gate.refuse(&refusal, who, peer, path),
     };
     gate.add_common_headers(response.headers_mut());
-    let took = gate.service.clock.now().since(begun);
-    gate.service.metrics.request(route.as_deref(), response.status().as_u16(), took);
+    let took = gate.clock.now().since(begun);
+    gate.metrics.request(route.as_deref(), response.status().as_u16(), took);
     response
 }
 
 impl Gate {
+    /// The gate of a service.
+    pub fn new(service: &Service, admission: Admission) -> Self {
+        let Admission { authenticator, proxies, is_encrypted, origins } = admission;
+        Self {
+            clock: Arc::clone(&service.clock),
+            audit: service.audit.clone(),
+            metrics: Arc::clone(&service.metrics),
+            authenticator: authenticator.map(Arc::new),
+            proxies,
+            is_encrypted,
+            origins,
+            verifying: Semaphore::new(VERIFYING_MAX),
+            waiting: Semaphore::new(WAITING_MAX),
+            asking: Arc::new(Semaphore::new(ASKING_MAX)),
+        }
+    }
+
     fn visit(&self) -> Visit {
         Visit {
             authenticator: self.authenticator.clone(),
-            now: self.service.clock.now(),
+            now: self.clock.now(),
             is_encrypted: self.is_encrypted,
             asking: Arc::clone(&self.asking),
         }
@@ -294,7 +314,7 @@ impl Gate {
             Authentication::Refused(refusal) => Err(refusal),
             Authentication::Foreign(claim) => {
                 let _place = self.visit().place_to_ask().await.map_err(|refusal| (refusal, None))?;
-                let now = self.service.clock.now();
+                let now = self.clock.now();
                 let verified =
                     tokio::task::spawn_blocking(move || authenticator.verify_foreign(&claim, now)).await;
                 verified.unwrap_or(Err(Refusal::Unavailable))
@@ -304,7 +324,7 @@ impl Gate {
                     return Err((Refusal::TooMany(RETRY_AFTER), None));
                 };
                 let _verifying = self.verifying.acquire().await;
-                let now = self.service.clock.now();
+                let now = self.clock.now();
                 let verified = tokio::task::spawn_blocking(move || authenticator.verify(&claim, now)).await;
                 verified.unwrap_or(Err(Refusal::Unavailable))
             }
@@ -330,7 +350,7 @@ impl Gate {
         }
         if headers.contains_key(header::AUTHORIZATION) || !is_for_sessions(request) {
             let token = headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
-            return authenticator.check_authorization(token, peer, self.service.clock.now());
+            return authenticator.check_authorization(token, peer, self.clock.now());
         }
         // The browser sends the cookie by itself, even if another page makes it send a form.
         let is_from_elsewhere = match is_hold(request) {
@@ -340,7 +360,7 @@ impl Gate {
         if is_from_elsewhere {
             return Authentication::Refused(Refusal::WrongOrigin);
         }
-        authenticator.check_cookie(cookies(headers).as_deref(), peer, self.service.clock.now())
+        authenticator.check_cookie(cookies(headers).as_deref(), peer, self.clock.now())
     }
 
     /// True if a page of another origin has sent it, and it is not one that only reads.
@@ -365,7 +385,7 @@ impl Gate {
         let checked = match user {
             Err(reason) => Err(Refusal::BadUser(reason)),
             Ok(_) if self.changes_from_elsewhere(request) => Err(Refusal::WrongOrigin),
-            Ok(user) => authenticator.check_user(&user, self.service.clock.now()),
+            Ok(user) => authenticator.check_user(&user, self.clock.now()),
         };
         checked.map_or_else(Authentication::Refused, Authentication::Known)
     }
@@ -381,8 +401,8 @@ impl Gate {
         let response = problem.into_response();
         let (status, reason) = (response.status().as_u16(), refusal.to_string());
         tracing::info!(%peer, status, reason, "not let in");
-        if let Some(audit) = &self.service.audit {
-            let at = self.service.clock.now().wall;
+        if let Some(audit) = &self.audit {
+            let at = self.clock.now().wall;
             audit.refused(&Refused { at, who, peer: Some(peer), status, path, reason });
         }
         let challenge = match refusal {

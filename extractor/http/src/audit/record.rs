@@ -70,6 +70,8 @@ pub struct Extraction {
     pub who: String,
     /// Address of the client.
     pub peer: Option<SocketAddr>,
+    /// The recorder, where several are served and one was asked.
+    pub recorder: Option<String>,
     /// Kind of answer: `packets`, `stream`; of queries `count`, `flows`...
     pub what: &'static str,
     /// Conversation asked for, if it was one.
@@ -97,6 +99,9 @@ pub struct AuditedHold {
     pub who: String,
     /// Address of the client.
     pub peer: Option<SocketAddr>,
+    /// The recorder, where several are served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recorder: Option<String>,
     /// What was done: `add`, `list`, `release`.
     pub what: &'static str,
     /// The case, if it was about one.
@@ -150,6 +155,7 @@ impl AuditedHold {
             at: Timestamp::MIN,
             who: identity.name.clone(),
             peer: identity.peer,
+            recorder: None,
             what,
             case: None,
             query: None,

@@ -57,7 +57,7 @@ impl Repeats {
 
 /// Key under which queries count as the same: everything but the time, if the range moves with the clock.
 fn likeness(asked: &Extraction) -> String {
-    let Extraction { asked: at, who, peer, what, flow, query, ending, .. } = asked;
+    let Extraction { asked: at, who, peer, recorder, what, flow, query, ending, .. } = asked;
     let mut query = query.clone();
     query.asked_at = None;
     let length = match (query.from, query.to) {
@@ -68,7 +68,7 @@ fn likeness(asked: &Extraction) -> String {
         query.from = None;
     }
     let address = peer.map(|peer| peer.ip());
-    format!("{who} {address:?} {what} {flow:?} {ending:?} {length:?} {query:?}")
+    format!("{who} {address:?} {recorder:?} {what} {flow:?} {ending:?} {length:?} {query:?}")
 }
 
 #[cfg(test)]

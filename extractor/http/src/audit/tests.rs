@@ -14,6 +14,7 @@ pub(super) fn extraction(who: &str, filter: &str) -> Extraction {
         asked: at(0),
         who: who.to_owned(),
         peer: Some(SocketAddr::from(([192, 0, 2, 1], 3342))),
+        recorder: None,
         what: "packets",
         flow: None,
         query: Query { joined: vec![joined], ..Query::of(filter) },

@@ -89,7 +89,7 @@ fn entry(line: RawLine<'_>) -> Option<LogbookEntry> {
 
 /// Adds up what the logbook says, each line once.
 #[derive(Debug, Default)]
-pub(super) struct LogbookTally {
+pub struct LogbookTally {
     account: Account,
     writes: WriteTimes,
     freezes: u64,

@@ -1,7 +1,19 @@
 // Before the address is read.
 import "./comeback";
 import { render } from "preact";
-import { Page } from "./page";
 
 const root = document.getElementById("page");
-if (root !== null) render(<Page />, root);
+const isOfSeveral = document.querySelector("meta[name=netrewind-recorders]") !== null;
+
+// The page of a recorder begins to ask as soon as it is loaded.
+async function show(root: HTMLElement): Promise<void> {
+  if (isOfSeveral) {
+    const { Recorders } = await import("./recorders");
+    render(<Recorders />, root);
+  } else {
+    const { Page } = await import("./page");
+    render(<Page />, root);
+  }
+}
+
+if (root !== null) void show(root);

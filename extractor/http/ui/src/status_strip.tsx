@@ -5,6 +5,8 @@ import * as format from "./format";
 import { hasSession, isAskedForToken, signOut } from "./session";
 import { look, looked, theme, type Theme } from "./state";
 
+/** Where the page of one recorder is, if the service has several. */
+const ONE_OF_SEVERAL = /\/recorders\/[^/]+\/$/;
 const NEXT: Record<Theme, Theme> = { system: "light", light: "dark", dark: "system" };
 const THEME_SIGN: Record<Theme, string> = { system: "◐", light: "☀", dark: "☾" };
 
@@ -50,6 +52,7 @@ export function StatusStrip() {
           </button></p>
       )}
       <span class="push" />
+      {ONE_OF_SEVERAL.test(location.pathname) && <a class="button plain" href="../../">All recorders</a>}
       {hasSession.value && !isAskedForToken.value && <button type="button" class="plain" onClick={signOut}>Sign out</button>}
       <button type="button" class="icon" title={`Colours: ${theme.value}`} aria-label={`Colours: ${theme.value}`}
         onClick={() => { theme.value = NEXT[theme.value]; }}>{THEME_SIGN[theme.value]}</button>
