@@ -52,7 +52,7 @@ impl Event {
     }
 
     /// As a log may have it: the other way round, and with less.
-    fn as_logged(mut self, rng: &mut Rng) -> Self {
+    fn logged(mut self, rng: &mut Rng) -> Self {
         if rng.bool() {
             self.ends.reverse();
             self.ports = self.ports.map(|[one, other]| [other, one]);
@@ -153,7 +153,7 @@ fn events_give_the_packets_that_tcpdump_gives_for_each_in_its_time() {
             .into_iter()
             .filter_map(Event::of)
             .filter(is_usual)
-            .map(|event| event.as_logged(&mut rng))
+            .map(|event| event.logged(&mut rng))
             .collect();
         events.sort_by_key(|event| event.at_ns);
         if events.is_empty() {
@@ -209,7 +209,7 @@ fn some_hundred_events_are_what_tcpdump_gives_for_all_of_them_joined() {
     std::fs::write(&truth, write_pcap(ETHERNET, &packets)).expect("written");
     let mut rng = Rng::with_seed(seed());
     let events: Vec<Event> =
-        packets.iter().step_by(83).filter_map(Event::of).map(|event| event.as_logged(&mut rng)).collect();
+        packets.iter().step_by(83).filter_map(Event::of).map(|event| event.logged(&mut rng)).collect();
     assert!(events.len() > 200, "{}", events.len());
     let joined: Vec<_> = events.iter().map(|event| format!("({})", event.expression())).collect();
     let wanted = tcpdump(&truth, &joined.join(" or ")).expect("a filter");
