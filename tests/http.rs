@@ -138,7 +138,7 @@ fn what_is_wrong_is_told_by_a_problem_document() {
         (post("application/json", r#"{"vni":1,"vni":2}"#), 400, "repeated-parameter"),
         (post("application/json", r#"{"filter":7}"#), 400, "bad-parameter"),
         (post("text/plain", "filter=tcp"), 415, "unsupported-body"),
-        (post("application/json", &" ".repeat((4 << 20) + 1)), 413, "body-too-large"),
+        (post("application/json", &" ".repeat((32 << 20) + 1)), 413, "body-too-large"),
         (service.post("/api/v1/packets?filter=tcp", "application/json", "{}"), 400, "bad-parameter"),
         (service.post("/healthz", "application/json", "{}"), 405, "method-not-allowed"),
     ] {
