@@ -114,7 +114,7 @@ impl<'q> RecordingTimeline<'q> {
         let end = store.logbook_end();
         timeline.troubles = Troubles::new(store, scope.range, &dates);
         let mut last = None::<String>;
-        for (date, part) in days_to_read(store, &dates, scope, also) {
+        for (date, part) in days_to_read(store, &dates, scope.range, also) {
             let before = last.replace(date.clone());
             timeline.troubles.begin(&date, before.filter(|_| !timeline.open.is_empty()));
             let visited =

@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use netrewind_store::logbook::DayExcerpt;
+use netrewind_store::time::Span;
 use netrewind_store::{SegmentName, Store};
-
-use super::LogbookScope;
 
 /// Size up to which a logbook is read whole, whatever the range: entries of other days may matter, such as the expiry of an
 /// imported segment.
@@ -15,14 +14,14 @@ const WHOLE_BYTES_MAX: u64 = 1 << 20;
 pub(super) fn days_to_read(
     store: &Store,
     dates: &[String],
-    scope: LogbookScope<'_>,
+    range: Span,
     also: &[SegmentName],
 ) -> Vec<(String, DayExcerpt)> {
     let bytes = |date: &String| store.logbook_bytes(date).unwrap_or(0);
     if dates.iter().map(bytes).sum::<u64>() <= WHOLE_BYTES_MAX {
         return dates.iter().map(|date| (date.clone(), DayExcerpt::Whole)).collect();
     }
-    let (first, last) = (scope.range.from.date(), scope.range.to.date());
+    let (first, last) = (range.from.date(), range.to.date());
     let also: BTreeSet<String> = also.iter().map(SegmentName::date).collect();
     let before = dates.iter().rev().find(|date| **date < first).cloned();
     let after = dates.iter().find(|date| **date > last).cloned();
