@@ -171,7 +171,10 @@ fn a_lane_whose_start_is_in_no_logbook_is_asked_how_far_it_had_written_too() {
         let dropped = Drops::default();
         recording.log(10, Event::Second { lane, received: 9, written: 7, dropped, bytes: 0, pace });
     }
-    assert_eq!(spans(&recording.gaps(Some(5), Some(11))), [(7, 11)]);
+    let gaps = recording.gaps(Some(5), Some(11));
+    for lane in ["lane 0", "lane 1"] {
+        assert!(gaps.iter().any(|gap| gap.2.contains(lane)), "{lane}: {gaps:?}");
+    }
 }
 
 #[test]

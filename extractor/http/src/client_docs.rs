@@ -10,7 +10,7 @@ use crate::access::SESSION_ROUTE;
 const TOKEN: &str = "token";
 
 /// Names of the operations: of methods in a client.
-const NAMES: [(&str, &str, &str); 31] = [
+const NAMES: [(&str, &str, &str); 32] = [
     ("get", "/api/v1/events/selection", "read_event"),
     ("post", "/api/v1/events/selection", "query_event"),
     ("get", "/api/v1/filter", "check_filter"),
@@ -33,6 +33,7 @@ const NAMES: [(&str, &str, &str); 31] = [
     ("post", "/api/v1/packets/hits", "query_hits"),
     ("get", "/api/v1/packets/dissection", "dissect_packet"),
     ("get", "/api/v1/packets/list", "list_packets"),
+    ("get", "/api/v1/recorders", "list_recorders"),
     ("get", "/api/v1/segments", "list_segments"),
     ("get", "/api/v1/series", "get_series"),
     ("post", SESSION_ROUTE, "begin_session"),
